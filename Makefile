@@ -1,0 +1,41 @@
+# Everything sets itself up: a machine with Python >= 3.11 and make needs nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: setup check test bench bench-smoke demo demo-model fuzz clean
+.DEFAULT_GOAL := demo
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "entrenous needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+bench: $(STAMP)
+	$(BIN)/pytest benches --benchmark-only --benchmark-disable-gc -p no:randomly
+
+bench-smoke: $(STAMP)
+	$(BIN)/pytest benches --benchmark-only --benchmark-disable-gc -p no:randomly \
+	  --benchmark-min-rounds=1 --benchmark-max-time=0.05 --benchmark-warmup=off
+
+demo: $(STAMP)
+	$(BIN)/entrenous demo --out demo-out
+
+demo-model: $(STAMP)
+	$(BIN)/python -m entrenous_exporters.generated
+
+clean:
+	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

@@ -1,0 +1,1 @@
+"""What is kept about a visitor, under which rule and which lock."""

@@ -1,0 +1,210 @@
+"""Typed reading of untrusted tables: every value checked once, every unknown key refused.
+
+A `Table` wraps one mapping of a parsed document (TOML, JSON, msgpack) and remembers its path, so that an
+error can say `features[2].retention_days`. Values are taken with typed getters; `close` refuses what nobody took.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Any
+
+from entrenous_consent.errors import Malformed
+
+__all__ = ["KEY", "REQUIRED", "Table"]
+
+KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""The shape of every short key of ours: purposes, features, decisions, arms."""
+
+REQUIRED: Any = object()
+"""The default of a getter whose key must be present."""
+
+
+class Table:
+    """One mapping of a document under strict reading.
+
+    Args:
+        values: the mapping as parsed.
+        path: its place in the document, for errors; empty at the top.
+
+    Raises:
+        Malformed: from every getter, when the key is absent without a default, of another type or out of bounds.
+    """
+
+    __slots__ = ("_taken", "_values", "path")
+
+    def __init__(self, values: object, path: str = "") -> None:
+        self.path = path
+        if not isinstance(values, Mapping):
+            raise self._wrong("expected a table", "")
+        if not all(isinstance(key, str) for key in values):
+            raise self._wrong("a key is not text", "")
+        self._values: Mapping[str, Any] = values
+        self._taken: set[str] = set()
+
+    def _wrong(self, what: str, key: str, remedy: str = "") -> Malformed:
+        place = f"{self.path}.{key}" if self.path and key else (key or self.path or "document")
+        return Malformed(what, place=place, remedy=remedy)
+
+    def refuse(self, key: str, what: str, remedy: str = "") -> Malformed:
+        """Return the error that says `what` is wrong with `key`, for checks that only the caller can make."""
+        return self._wrong(what, key, remedy)
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys as written."""
+        return tuple(self._values)
+
+    def has(self, key: str) -> bool:
+        """Say whether `key` is present."""
+        return key in self._values
+
+    def _take(self, key: str, default: Any) -> Any:
+        self._taken.add(key)
+        if key in self._values:
+            return self._values[key]
+        if default is REQUIRED:
+            raise self._wrong("is missing", key, "add it")
+        return default
+
+    def text(self, key: str, default: Any = REQUIRED, *, longest: int = 500, empty: bool = False) -> str:
+        """Return text of at most `longest` characters."""
+        value = self._take(key, default)
+        if key not in self._values:
+            return value  # type: ignore[no-any-return]
+        if not isinstance(value, str):
+            raise self._wrong("expected text", key)
+        if len(value) > longest:
+            raise self._wrong(f"is longer than {longest} characters", key, "shorten it")
+        if not empty and not value.strip():
+            raise self._wrong("is empty", key, "fill it in")
+        return value
+
+    def name(self, key: str, default: Any = REQUIRED) -> str:
+        """Return a short key: lower case, digits and underscores, starting with a letter."""
+        value = self.text(key, default, longest=64)
+        if key in self._values and not KEY.fullmatch(value):
+            raise self._wrong("is not a short key", key, "use a-z, 0-9 and _, starting with a letter")
+        return value
+
+    def choice(self, key: str, options: Iterable[str], default: Any = REQUIRED) -> str:
+        """Return one of `options`."""
+        value = self.text(key, default, longest=200)
+        options = tuple(options)
+        if key in self._values and value not in options:
+            raise self._wrong("is not a known value", key, "use one of: " + ", ".join(options))
+        return value
+
+    def integer(self, key: str, default: Any = REQUIRED, *, least: int, most: int) -> int:
+        """Return an integer in `[least, most]`; a bool is not one."""
+        value = self._take(key, default)
+        if key not in self._values:
+            return value  # type: ignore[no-any-return]
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._wrong("expected an integer", key)
+        if not least <= value <= most:
+            raise self._wrong(f"is outside {least}..{most}", key)
+        return value
+
+    def number(self, key: str, default: Any = REQUIRED, *, least: float, most: float) -> float:
+        """Return a finite number in `[least, most]` as a float."""
+        value = self._take(key, default)
+        if key not in self._values:
+            return value  # type: ignore[no-any-return]
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise self._wrong("expected a number", key)
+        if not isfinite(value) or not least <= value <= most:
+            raise self._wrong(f"is outside {least}..{most}", key)
+        return float(value)
+
+    def flag(self, key: str, default: Any = REQUIRED) -> bool:
+        """Return a boolean."""
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong("expected true or false", key)
+        return value
+
+    def blob(self, key: str, *, longest: int) -> bytes:
+        """Return bytes of at most `longest`."""
+        value = self._take(key, REQUIRED)
+        if not isinstance(value, bytes):
+            raise self._wrong("expected bytes", key)
+        if len(value) > longest:
+            raise self._wrong(f"is longer than {longest} bytes", key)
+        return value
+
+    def array(self, key: str, default: Any = REQUIRED, *, longest: int = 4096) -> list[Any]:
+        """Return an array of at most `longest` values, unchecked inside."""
+        value = self._take(key, default)
+        if not isinstance(value, (list, tuple)):
+            raise self._wrong("expected an array", key)
+        if len(value) > longest:
+            raise self._wrong(f"holds more than {longest} values", key)
+        return list(value)
+
+    def texts(self, key: str, default: Any = REQUIRED, *, longest: int = 4096) -> tuple[str, ...]:
+        """Return an array of distinct, non-empty texts of at most 200 characters."""
+        values = self.array(key, default, longest=longest)
+        for i, value in enumerate(values):
+            if not isinstance(value, str) or not value.strip() or len(value) > 200:
+                raise self._wrong("expected text of 1 to 200 characters", f"{key}[{i}]")
+        if len(set(values)) != len(values):
+            raise self._wrong("names a value twice", key)
+        return tuple(values)
+
+    def names(self, key: str, default: Any = REQUIRED, *, longest: int = 4096) -> tuple[str, ...]:
+        """Return an array of distinct short keys."""
+        values = self.texts(key, default, longest=longest)
+        for i, value in enumerate(values):
+            if not KEY.fullmatch(value):
+                raise self._wrong("is not a short key", f"{key}[{i}]", "use a-z, 0-9 and _")
+        return values
+
+    def integers(self, key: str, default: Any = REQUIRED, *, least: int, most: int) -> tuple[int, ...]:
+        """Return an array of integers in `[least, most]`."""
+        values = self.array(key, default)
+        for i, value in enumerate(values):
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise self._wrong(f"expected an integer in {least}..{most}", f"{key}[{i}]")
+        return tuple(values)
+
+    def numbers(self, key: str, default: Any = REQUIRED) -> tuple[float, ...]:
+        """Return an array of finite numbers as floats."""
+        values = self.array(key, default)
+        for i, value in enumerate(values):
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not isfinite(value):
+                raise self._wrong("expected a finite number", f"{key}[{i}]")
+        return tuple(float(value) for value in values)
+
+    def table(self, key: str, default: Any = REQUIRED) -> Table:
+        """Return the table under `key`."""
+        return Table(self._take(key, default), f"{self.path}.{key}" if self.path else key)
+
+    def tables(self, key: str, default: Any = REQUIRED, *, longest: int = 4096) -> list[Table]:
+        """Return the array of tables under `key`, each with its own path."""
+        base = f"{self.path}.{key}" if self.path else key
+        return [
+            Table(value, f"{base}[{i}]") for i, value in enumerate(self.array(key, default, longest=longest))
+        ]
+
+    def named_tables(self, key: str, default: Any = REQUIRED, *, longest: int = 256) -> dict[str, Table]:
+        """Return a table of tables whose keys are short keys."""
+        outer = self.table(key, default)
+        if len(outer.keys()) > longest:
+            raise self._wrong(f"holds more than {longest} entries", key)
+        for name in outer.keys():  # noqa: SIM118 — Table.keys is a method of ours, not a mapping's view
+            if not KEY.fullmatch(name):
+                raise outer.refuse(name, "is not a short key", "use a-z, 0-9 and _, starting with a letter")
+        return {name: outer.table(name) for name in outer.keys()}  # noqa: SIM118
+
+    def close(self) -> None:
+        """Refuse the first key that no getter took.
+
+        Raises:
+            Malformed: with the place of that key.
+        """
+        for key in self._values:
+            if key not in self._taken:
+                known = ", ".join(sorted(self._taken))
+                raise self._wrong("is not a known key", key, f"remove it; known here: {known}")

@@ -1,0 +1,1 @@
+"""The edge worker: the HTTP service a shop's own operator runs. It opens with *Loop*."""

@@ -1,0 +1,1 @@
+"""Collector of reports, statistics, learning from aggregates, dashboard. It opens with *Loop*."""

@@ -1,0 +1,1 @@
+"""Personalisation that stays between a shop and its visitor."""

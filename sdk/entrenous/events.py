@@ -1,0 +1,132 @@
+"""What a visitor did: one event, checked strictly and held in eight fields.
+
+Names are GA4's recommended e-commerce events plus `page_view`, `search`, `login`, `sign_up` and `share`
+(developers.google.com/analytics/devguides/collection/ga4/reference/events). Money is integer minor units with its
+ISO 4217 currency: GA4's decimals are multiplied at the boundary, by the caller who knows the currency.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from entrenous_consent.errors import Malformed
+
+__all__ = ["CATEGORY_FIELDS", "EVENT_NAMES", "MONEY_FIELDS", "NUMBER_FIELDS", "Event", "parse_event"]
+
+EVENT_NAMES = frozenset(
+    {
+        "add_payment_info",
+        "add_shipping_info",
+        "add_to_cart",
+        "add_to_wishlist",
+        "begin_checkout",
+        "login",
+        "page_view",
+        "purchase",
+        "refund",
+        "remove_from_cart",
+        "search",
+        "select_item",
+        "select_promotion",
+        "share",
+        "sign_up",
+        "view_cart",
+        "view_item",
+        "view_item_list",
+        "view_promotion",
+        "view_search_results",
+    }
+)
+MONEY_FIELDS = ("price", "value")
+NUMBER_FIELDS = (*MONEY_FIELDS, "quantity")
+CATEGORY_FIELDS = ("brand", "category")
+_LONGEST = {"brand": 128, "category": 128, "id": 128, "transaction_id": 128}
+_MOST = {"price": 10**10, "value": 10**10, "quantity": 10**6}
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_FIELDS = frozenset({*NUMBER_FIELDS, *CATEGORY_FIELDS, "currency", "id", "transaction_id"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing a visitor did.
+
+    Attributes:
+        name: one of `EVENT_NAMES`.
+        time: Unix seconds, not after the moment it was observed.
+        id: eight bytes for idempotence, or empty; the app's own id is not kept.
+        price: money a unit, minor units. value: money of the line, minor units. quantity: units.
+        brand, category: as the shop names them, empty when absent.
+    """
+
+    name: str
+    time: int
+    id: bytes = b""
+    price: int | None = None
+    value: int | None = None
+    quantity: int | None = None
+    brand: str = ""
+    category: str = ""
+
+
+def _text(key: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise Malformed("expected text", place=f"event.{key}")
+    if len(value) > _LONGEST[key]:
+        raise Malformed(
+            f"is longer than {_LONGEST[key]} characters", place=f"event.{key}", remedy="shorten it"
+        )
+    return value
+
+
+def _amount(key: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        remedy = "give minor units, 4900 for 49.00" if key in MONEY_FIELDS else "give whole units"
+        raise Malformed("expected an integer", place=f"event.{key}", remedy=remedy)
+    if not 0 <= value <= _MOST[key]:
+        raise Malformed(f"is outside 0..{_MOST[key]}", place=f"event.{key}")
+    return value
+
+
+def parse_event(name: object, properties: Mapping[str, Any], *, time: object, now: int) -> Event:
+    """Return the event that an app described.
+
+    `transaction_id` is checked and dropped: no feature of ours reads it. `id` (the app's own, for idempotence) is
+    kept as eight bytes of its SHA-256.
+
+    Args:
+        name: one of `EVENT_NAMES`.
+        properties: the fields of `Event`, plus `currency` (required beside money), `id` and `transaction_id`.
+        time: Unix seconds.
+        now: the observer's clock, Unix seconds.
+
+    Raises:
+        Malformed: an unknown name or field, a wrong type or size, money without currency, or a time in the future.
+    """
+    if not isinstance(name, str) or name not in EVENT_NAMES:
+        raise Malformed("is not an event we know", place="event.name", remedy="use a GA4 e-commerce name")
+    if not isinstance(time, int) or isinstance(time, bool) or time < 0:
+        raise Malformed("expected Unix seconds", place="event.time")
+    if time > now:
+        raise Malformed("is in the future", place="event.time", remedy="check the clock that stamps events")
+    fields: dict[str, Any] = {}
+    for key, value in properties.items():
+        if key not in _FIELDS:
+            raise Malformed("is not a field we know", place=f"event.{str(key)[:32]}", remedy="remove it")
+        if key in NUMBER_FIELDS:
+            fields[key] = _amount(key, value)
+        elif key != "currency":
+            fields[key] = _text(key, value)
+        elif not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+            raise Malformed(
+                "is not an ISO 4217 code", place="event.currency", remedy="give three capitals, as EUR"
+            )
+    if "currency" not in properties and ("price" in fields or "value" in fields):
+        raise Malformed("is missing beside money", place="event.currency", remedy="add the ISO 4217 code")
+    fields.pop("transaction_id", None)
+    if "id" in fields:
+        fields["id"] = sha256(fields["id"].encode()).digest()[:8]
+    return Event(name=name, time=time, **fields)
