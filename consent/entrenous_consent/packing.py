@@ -49,11 +49,7 @@ def unpack(data: bytes, *, place: str, longest: int) -> Any:
         RecursionError,
         msgpack.exceptions.UnpackException,
     ) as error:
-        raise Malformed(
-            "is not well-formed msgpack", place=place, remedy="fetch or build it again"
-        ) from error
+        raise Malformed("is not well-formed msgpack", place=place, remedy="fetch or build it again") from error
     if not canonical:
-        raise Malformed(
-            "is not in its one encoding", place=place, remedy="build it with this version's tools"
-        )
+        raise Malformed("is not in its one encoding", place=place, remedy="build it with this version's tools")
     return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
 from math import isfinite
 from typing import Any
 
@@ -125,6 +126,15 @@ class Table:
             raise self._wrong("expected true or false", key)
         return value
 
+    def scalar(self, key: str) -> str | bool | int | float:
+        """Return text, a boolean, an integer or a finite number: a flag's value."""
+        value = self._take(key, REQUIRED)
+        if not isinstance(value, (str, bool, int, float)) or (isinstance(value, float) and not isfinite(value)):
+            raise self._wrong("expected text, a boolean or a finite number", key)
+        if isinstance(value, str) and len(value) > 200:
+            raise self._wrong("is longer than 200 characters", key)
+        return value
+
     def blob(self, key: str, *, longest: int) -> bytes:
         """Return bytes of at most `longest`."""
         value = self._take(key, REQUIRED)
@@ -133,6 +143,24 @@ class Table:
         if len(value) > longest:
             raise self._wrong(f"is longer than {longest} bytes", key)
         return value
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        """Return the mapping under `key`, unchecked inside: for payloads that only pass through."""
+        value = self._take(key, REQUIRED)
+        if not isinstance(value, Mapping):
+            raise self._wrong("expected a table", key)
+        return value
+
+    def moment(self, key: str) -> int:
+        """Return a date, or a date and time with its offset, as Unix seconds; a date is its midnight in UTC."""
+        value = self._take(key, REQUIRED)
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise self._wrong("has no time zone", key, "end it with Z")
+            return int(value.timestamp())
+        if not isinstance(value, date):
+            raise self._wrong("expected a date", key, "write it as 2026-11-22")
+        return int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp())
 
     def array(self, key: str, default: Any = REQUIRED, *, longest: int = 4096) -> list[Any]:
         """Return an array of at most `longest` values, unchecked inside."""
@@ -184,9 +212,7 @@ class Table:
     def tables(self, key: str, default: Any = REQUIRED, *, longest: int = 4096) -> list[Table]:
         """Return the array of tables under `key`, each with its own path."""
         base = f"{self.path}.{key}" if self.path else key
-        return [
-            Table(value, f"{base}[{i}]") for i, value in enumerate(self.array(key, default, longest=longest))
-        ]
+        return [Table(value, f"{base}[{i}]") for i, value in enumerate(self.array(key, default, longest=longest))]
 
     def named_tables(self, key: str, default: Any = REQUIRED, *, longest: int = 256) -> dict[str, Table]:
         """Return a table of tables whose keys are short keys."""

@@ -15,7 +15,16 @@ from typing import Any
 
 from entrenous_consent.errors import Malformed
 
-__all__ = ["CATEGORY_FIELDS", "EVENT_NAMES", "MONEY_FIELDS", "NUMBER_FIELDS", "Event", "parse_event"]
+__all__ = [
+    "CATEGORY_FIELDS",
+    "EVENT_NAMES",
+    "LARGEST",
+    "LONGEST",
+    "MONEY_FIELDS",
+    "NUMBER_FIELDS",
+    "Event",
+    "parse_event",
+]
 
 EVENT_NAMES = frozenset(
     {
@@ -44,8 +53,8 @@ EVENT_NAMES = frozenset(
 MONEY_FIELDS = ("price", "value")
 NUMBER_FIELDS = (*MONEY_FIELDS, "quantity")
 CATEGORY_FIELDS = ("brand", "category")
-_LONGEST = {"brand": 128, "category": 128, "id": 128, "transaction_id": 128}
-_MOST = {"price": 10**10, "value": 10**10, "quantity": 10**6}
+LONGEST = {"brand": 128, "category": 128, "id": 128, "transaction_id": 128}
+LARGEST = {"price": 10**10, "value": 10**10, "quantity": 10**6}
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _FIELDS = frozenset({*NUMBER_FIELDS, *CATEGORY_FIELDS, "currency", "id", "transaction_id"})
 
@@ -75,10 +84,8 @@ class Event:
 def _text(key: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise Malformed("expected text", place=f"event.{key}")
-    if len(value) > _LONGEST[key]:
-        raise Malformed(
-            f"is longer than {_LONGEST[key]} characters", place=f"event.{key}", remedy="shorten it"
-        )
+    if len(value) > LONGEST[key]:
+        raise Malformed(f"is longer than {LONGEST[key]} characters", place=f"event.{key}", remedy="shorten it")
     return value
 
 
@@ -86,8 +93,8 @@ def _amount(key: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         remedy = "give minor units, 4900 for 49.00" if key in MONEY_FIELDS else "give whole units"
         raise Malformed("expected an integer", place=f"event.{key}", remedy=remedy)
-    if not 0 <= value <= _MOST[key]:
-        raise Malformed(f"is outside 0..{_MOST[key]}", place=f"event.{key}")
+    if not 0 <= value <= LARGEST[key]:
+        raise Malformed(f"is outside 0..{LARGEST[key]}", place=f"event.{key}")
     return value
 
 
@@ -121,9 +128,7 @@ def parse_event(name: object, properties: Mapping[str, Any], *, time: object, no
         elif key != "currency":
             fields[key] = _text(key, value)
         elif not isinstance(value, str) or not _CURRENCY.fullmatch(value):
-            raise Malformed(
-                "is not an ISO 4217 code", place="event.currency", remedy="give three capitals, as EUR"
-            )
+            raise Malformed("is not an ISO 4217 code", place="event.currency", remedy="give three capitals, as EUR")
     if "currency" not in properties and ("price" in fields or "value" in fields):
         raise Malformed("is missing beside money", place="event.currency", remedy="add the ISO 4217 code")
     fields.pop("transaction_id", None)

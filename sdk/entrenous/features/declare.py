@@ -3,13 +3,13 @@
 The runtime (`state`) keeps it up to date event by event; the central side (`entrenous_exporters.tables`) computes the
 same number from an event table. What a feature *means* is written here and nowhere else:
 
-- Buckets are UTC hours or days, numbered `time // seconds`. A window of n holds the current bucket and the n - 1 before it;
-  events with `time <= as_of` count.
+- Buckets are UTC hours or days, numbered `time // seconds`. A window of n holds the current bucket and the n - 1
+  before it; events with `time <= as_of` count.
 - `count`: events in the window; nothing is 0. `sum`: of an integer field; nothing is 0. `days`: distinct UTC days with
   an event; nothing is 0.
 - `recency`: whole buckets since the last event in the window; nothing is NaN.
-- `decayed_sum`: each bucket's sum times `decay_weights(...)[age]`, divided by `DECAY_SCALE`. The weights are integers, so the
-  sum is exact in any order and the two engines agree to the bit.
+- `decayed_sum`: each bucket's sum times `decay_weights(...)[age]`, divided by `DECAY_SCALE`. The weights are
+  integers, so the sum is exact in any order and the two engines agree to the bit.
 - `last`: the code of the latest event whose field holds a listed value; of two in one second, the higher code.
 - `top`: the code with most events in the window; of equals, the lower code.
 - `context`: handed over with the decision, or derived from its clock (`hour`, `weekday`: UTC, Monday is 0).
@@ -105,12 +105,13 @@ def parse_feature(table: Table) -> Feature:
     """Return the feature that `table` declares.
 
     Raises:
-        Malformed: an unknown key or kind, a field that the kind cannot read, a window that the retention or the bucket size
-            does not allow.
+        Malformed: an unknown key or kind, a field that the kind cannot read, a window that the retention or the
+            bucket size does not allow.
     """
     kind = table.choice("kind", KINDS)
     event = field = ""
-    unit, window, half_life, values = "day", 0, 0, ()
+    unit, window, half_life = "day", 0, 0
+    values: tuple[str, ...] = ()
     if kind == "context":
         field = table.name("field")
     else:

@@ -1,8 +1,8 @@
 """The runtime engine: one purpose's features, kept up to date event by event in buckets.
 
-What is kept is a *state*: for each series (one event, one field, one bucket size) a small dictionary from bucket to a number. It
-holds no event. A `Plan` is what a schema asks of one purpose, compiled once when a bundle is activated; several features may
-read one series.
+What is kept is a *state*: for each series (one event, one field, one bucket size) a small dictionary from bucket to a
+number. It holds no event. A `Plan` is what a schema asks of one purpose, compiled once when a bundle is activated;
+several features may read one series.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DAY = SECONDS["day"]
 
 Buckets = dict[int, Any]
 State = list[Buckets]
-"""One dictionary a series, in the plan's order: bucket to count or sum; bucket to {code: count}; or {0: (time, code)}."""
+"""One dictionary a series, in the plan's order: {bucket: number}, {bucket: {code: count}} or {0: (time, code)}."""
 
 _SHAPES = {"count": "n", "days": "n", "recency": "n", "sum": "s", "decayed_sum": "s", "top": "c", "last": "l"}
 
@@ -121,16 +121,9 @@ class Plan:
                 last = buckets.get(0)
                 flat = list(last) if last and last[0] // series.seconds > oldest else []
             else:
-                flat = [
-                    part
-                    for bucket in sorted(buckets)
-                    if bucket > oldest
-                    for part in (bucket, buckets[bucket])
-                ]
+                flat = [part for bucket in sorted(buckets) if bucket > oldest for part in (bucket, buckets[bucket])]
                 if series.shape == "c":
-                    flat[1::2] = [
-                        [part for pair in sorted(counts.items()) for part in pair] for counts in flat[1::2]
-                    ]
+                    flat[1::2] = [[part for pair in sorted(counts.items()) for part in pair] for counts in flat[1::2]]
             if flat:
                 kept.append([key, flat])
         return pack(kept)
@@ -177,7 +170,8 @@ def _reader(feature: Feature) -> Reader:
         weights = decay_weights(feature.half_life, window)
 
         def decayed(kept: Buckets, now: int) -> float:
-            return sum(n * weights[now - b] for b, n in kept.items() if now - window < b <= now) / DECAY_SCALE
+            whole: int = sum(n * weights[now - b] for b, n in kept.items() if now - window < b <= now)
+            return whole / DECAY_SCALE
 
         return decayed
     if feature.kind == "last":
@@ -203,9 +197,7 @@ def _reader(feature: Feature) -> Reader:
 def compile_plan(schema: Sequence[Feature], purpose: str) -> Plan:
     """Return the plan for the stored (not `context`) features of `purpose` in `schema`."""
     mine = [
-        (i, feature)
-        for i, feature in enumerate(schema)
-        if feature.purpose == purpose and feature.kind != "context"
+        (i, feature) for i, feature in enumerate(schema) if feature.purpose == purpose and feature.kind != "context"
     ]
     series: list[_Series] = []
     index: dict[bytes, int] = {}

@@ -1,0 +1,315 @@
+"""Custody: the one place where consent, pseudonyms, vault and store meet.
+
+Whoever holds a handle asks here. Nothing is found, opened or written for a purpose that the visitor's consent record
+does not grant at that moment, and every write carries the consent row and generation it was made under, so that the
+store drops it if a withdrawal came in between.
+
+A visitor's rows: one `consent` row, and for each granted purpose a *hot* row (it carries the wrapped data key) and,
+where there is something to put in it, a *cold* row under the same key. All are named by eight bytes of a pseudonym,
+whose full length is bound in the ciphertext: a row of another visitor under the same name does not open, and is never
+overwritten.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from entrenous_consent import audit
+from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
+from entrenous_consent.freshness import Counters
+from entrenous_consent.keys import Keyring
+from entrenous_consent.policy import CONSENT_KEY, PrivacyPolicy
+from entrenous_consent.pseudonyms import keyed
+from entrenous_consent.records import SALT_BYTES, ConsentRecord, choose
+from entrenous_consent.store import Append, Delete, Erasure, Put, Store, Verdict, Write
+from entrenous_consent.vault import Box, Vault
+
+__all__ = ["Custody", "Drawer", "Standing"]
+
+_TRIES = 8
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """A visitor's consent as it stands: the record, and what a write made under it must name."""
+
+    record: ConsentRecord
+    granted: frozenset[str]
+    epoch: int
+    row: bytes
+    generation: int
+    version: int
+    box: Box
+
+
+@dataclass(slots=True, kw_only=True)
+class Drawer:
+    """One visitor's record for one purpose, unlocked.
+
+    Attributes:
+        hot, cold: plaintext as stored; None where nothing is.
+        version, cold_version: what was read, 0 for absent.
+        wrapped: the wrapped key of a drawer that is new; None when the stored one stays.
+    """
+
+    purpose: str
+    name: bytes
+    cold_name: bytes
+    box: Box
+    hot: bytes | None
+    cold: bytes | None
+    version: int
+    cold_version: int
+    wrapped: bytes | None
+
+
+class Custody:
+    """Everything kept about the visitors of one tenant.
+
+    Args:
+        store, keyring, counters: the parts on this host. tenant: as the policy names it. epoch: its length in seconds.
+    """
+
+    def __init__(self, store: Store, keyring: Keyring, counters: Counters, *, tenant: str, epoch: int) -> None:
+        self.store, self.keyring, self.counters = store, keyring, counters
+        self._vault = Vault(keyring, tenant)
+        self._epoch = epoch
+        self._mac = lru_cache(maxsize=64)(lambda key: keyed(key))
+
+    def epoch_end(self, now: int) -> int:
+        """Return the second at which the current epoch ends."""
+        return (now // self._epoch + 1) * self._epoch
+
+    def standing(self, handle: bytes, policy: PrivacyPolicy, now: int, *, move: bool = True) -> Standing | None:
+        """Return the visitor's consent, or None when nothing is known.
+
+        Args:
+            move: bring a visitor of the last epoch to this one first. Without it nothing is written, and what is
+                returned names the last epoch.
+
+        Raises:
+            Unauthentic: the row does not open. Unavailable: the store cannot be read.
+        """
+        epoch = now // self._epoch
+        found = self._standing(handle, policy, now, epoch)
+        if found is None and self.keyring.past_epoch_key(CONSENT_KEY, epoch - 1):
+            found = self._standing(handle, policy, now, epoch - 1)
+            if found is not None and move:
+                self._move(handle, found, epoch, now)
+                found = self._standing(handle, policy, now, epoch)
+        return found
+
+    def _standing(self, handle: bytes, policy: PrivacyPolicy, now: int, epoch: int) -> Standing | None:
+        pseudonym = self._pseudonym(handle, CONSENT_KEY, epoch)
+        row = self.store.read(pseudonym[:8], now)
+        if row is None:
+            return None
+        box = self._vault.unlock(row.wrapped, CONSENT_KEY, pseudonym)
+        record = ConsentRecord.unpack(box.open(b"consent", row.value))
+        return Standing(
+            record=record,
+            granted=record.granted(policy, now),
+            epoch=epoch,
+            row=pseudonym[:8],
+            generation=row.generation,
+            version=row.version,
+            box=box,
+        )
+
+    def drawers(
+        self, handle: bytes, standing: Standing, purposes: Iterable[str], now: int, *, cold: bool = False
+    ) -> list[Drawer]:
+        """Return the unlocked drawers of those `purposes` that are granted; others are not even named.
+
+        Args:
+            cold: read the cold rows too.
+        """
+        wanted = [purpose for purpose in purposes if purpose in standing.granted]
+        return [self._drawer(handle, purpose, standing.epoch, now, cold=cold) for purpose in wanted]
+
+    def _drawer(self, handle: bytes, purpose: str, epoch: int, now: int, *, cold: bool) -> Drawer:
+        pseudonym = self._pseudonym(handle, purpose, epoch)
+        name, cold_name = pseudonym[:8], pseudonym[8:16]
+        row, cold_row = self.store.read(name, now), self.store.read(cold_name, now) if cold else None
+        wrapped = None
+        if row is None:
+            box, wrapped = self._vault.create(purpose, pseudonym)
+        else:
+            box = self._vault.unlock(row.wrapped, purpose, pseudonym)
+        return Drawer(
+            purpose=purpose,
+            name=name,
+            cold_name=cold_name,
+            box=box,
+            hot=None if row is None else box.open(b"hot", row.value) or None,
+            cold=None if row is None or cold_row is None else box.open(b"cold", cold_row.value),
+            version=row.version if row else 0,
+            cold_version=cold_row.version if cold_row else 0,
+            wrapped=wrapped,
+        )
+
+    def save(self, handle: bytes, standing: Standing, changed: Sequence[tuple[Drawer, int]], now: int) -> Verdict:
+        """Write drawers back, each with its expiry, all or nothing; then raise the visitor's shard.
+
+        Returns:
+            `conflict` when another writer was first: read again and replay. `dropped` when consent moved on.
+        """
+        writes: list[Write] = []
+        for drawer, expires in changed:
+            guard = (standing.row, standing.generation)
+            hot = drawer.box.seal(b"hot", drawer.hot or b"")
+            writes.append(
+                Put(
+                    name=drawer.name,
+                    value=hot,
+                    expires=expires,
+                    expect=drawer.version,
+                    wrapped=drawer.wrapped,
+                    guard=guard,
+                )
+            )
+            if drawer.cold is not None:
+                cold = drawer.box.seal(b"cold", drawer.cold)
+                writes.append(
+                    Put(name=drawer.cold_name, value=cold, expires=expires, expect=drawer.cold_version, guard=guard)
+                )
+        verdict = self.store.transact(writes, now=now, durable=False)
+        if verdict == "done":
+            self.counters.raise_shard(self.counters.shard_of(handle))
+        return verdict
+
+    def choose(
+        self, handle: bytes, policy: PrivacyPolicy, granted: frozenset[str], *, source: str, now: int
+    ) -> Erasure:
+        """Store a choice; erase what purposes no longer granted had stored. Durable before it answers.
+
+        Returns:
+            `pending` when an erased key may still lie in a file that a reader holds on to.
+        """
+        epoch = now // self._epoch
+        for _ in range(_TRIES):
+            before = self.standing(handle, policy, now)
+            salt = before.record.salt if before else os.urandom(SALT_BYTES)
+            record = choose(policy, granted, source=source, now=now, salt=salt)
+            held = frozenset(before.record.grants) if before else frozenset()
+            lost, won = held - granted, granted - (before.granted if before else frozenset())
+            consent = self._consent_row(handle, before, record, epoch)
+            writes: list[Write] = [consent]
+            for purpose in sorted(lost):
+                writes += self._forget(handle, purpose, epoch)
+            writes += self._new_drawers(handle, won, epoch, record, now, (consent.name, consent.generation))
+            if held or granted:
+                kind = "consent.withdrawn" if lost else "consent.changed" if before else "consent.granted"
+                detail = {"granted": sorted(granted), "withdrawn": sorted(lost), "policy": policy.version}
+                writes.append(self._audit(kind, salt, handle, now, {**detail, "source": source}))
+            if self.store.transact(writes, now=now, durable=True) == "done":
+                break
+        else:
+            raise Unavailable("keeps changing under this choice", place="store", remedy="try again")
+        if not lost:
+            self.counters.raise_shard(self.counters.shard_of(handle))
+            return "done"
+        self.counters.raise_withdrawals()
+        return self.store.scrub()
+
+    def _consent_row(self, handle: bytes, before: Standing | None, record: ConsentRecord, epoch: int) -> Put:
+        pseudonym = self._pseudonym(handle, CONSENT_KEY, epoch)
+        box, wrapped = (before.box, None) if before else self._vault.create(CONSENT_KEY, pseudonym)
+        return Put(
+            name=pseudonym[:8],
+            value=box.seal(b"consent", record.pack()),
+            expires=record.expires,
+            expect=before.version if before else 0,
+            wrapped=wrapped,
+            generation=int.from_bytes(os.urandom(7), "big") + 1,
+        )
+
+    def _new_drawers(
+        self,
+        handle: bytes,
+        purposes: Iterable[str],
+        epoch: int,
+        record: ConsentRecord,
+        now: int,
+        guard: tuple[bytes, int],
+    ) -> Iterator[Write]:
+        """Yield the writes that make a data key for each granted purpose whose row is not there already."""
+        for purpose in sorted(purposes):
+            pseudonym = self._pseudonym(handle, purpose, epoch)
+            if self.store.read(pseudonym[:8], now) is None:
+                box, wrapped = self._vault.create(purpose, pseudonym)
+                yield Put(
+                    name=pseudonym[:8],
+                    value=box.seal(b"hot", b""),
+                    expires=record.grants[purpose][1],
+                    expect=0,
+                    wrapped=wrapped,
+                    guard=guard,
+                )
+
+    def _forget(self, handle: bytes, purpose: str, epoch: int) -> list[Write]:
+        pseudonym = self._pseudonym(handle, purpose, epoch)
+        return [Delete(pseudonym[:8]), Delete(pseudonym[8:16])]
+
+    def erase(self, handle: bytes, policy: PrivacyPolicy, now: int) -> Erasure:
+        """Erase everything kept about the visitor, consent included; an audit entry that points to nobody remains.
+
+        What does not open any more is erased all the same.
+        """
+        epoch = now // self._epoch
+        try:
+            before = self.standing(handle, policy, now)
+        except (Malformed, Unauthentic):
+            before = None
+        writes: list[Write] = []
+        for purpose in sorted({CONSENT_KEY, *policy.purposes, *(before.record.grants if before else ())}):
+            writes += self._forget(handle, purpose, epoch)
+            if self.keyring.past_epoch_key(purpose, epoch - 1, reload=True):
+                writes += self._forget(handle, purpose, epoch - 1)
+        if before is not None:
+            writes.append(self._audit("erasure", before.record.salt, handle, now, {"policy": policy.version}))
+        self.store.transact(writes, now=now, durable=True)
+        self.counters.raise_withdrawals()
+        return self.store.scrub()
+
+    def sweep(self, now: int) -> int:
+        """Delete expired rows, scrub the files, destroy the keys of epochs that are over; return how many rows went."""
+        swept = self.store.sweep(now)
+        self.keyring.retire_epochs(now // self._epoch)
+        return swept
+
+    def exported(self, handle: bytes, standing: Standing, now: int) -> None:
+        """Add the audit entry of an export."""
+        purposes = {"purposes": sorted(standing.granted)}
+        write = self._audit("export", standing.record.salt, handle, now, purposes)
+        self.store.transact([write], now=now, durable=True)
+
+    def _move(self, handle: bytes, past: Standing, epoch: int, now: int) -> None:
+        """Bring a visitor from the last epoch's pseudonyms to this one's, in one transaction, under new keys."""
+        writes: list[Write] = [self._consent_row(handle, None, past.record, epoch), Delete(past.row, past.version)]
+        for purpose in sorted(past.record.grants):
+            old_name = self._pseudonym(handle, purpose, past.epoch)
+            row, cold_row = self.store.read(old_name[:8], now), self.store.read(old_name[8:16], now)
+            if row is not None:
+                name = self._pseudonym(handle, purpose, epoch)
+                old = self._vault.unlock(row.wrapped, purpose, old_name)
+                new, wrapped = self._vault.create(purpose, name)
+                value = new.seal(b"hot", old.open(b"hot", row.value))
+                writes.append(Put(name=name[:8], value=value, expires=row.expires, expect=0, wrapped=wrapped))
+                if cold_row is not None:
+                    value = new.seal(b"cold", old.open(b"cold", cold_row.value))
+                    writes.append(Put(name=name[8:16], value=value, expires=cold_row.expires, expect=0))
+            writes.append(Delete(old_name[:8], row.version if row else None))
+            writes.append(Delete(old_name[8:16], cold_row.version if cold_row else None))
+        if self.store.transact(writes, now=now, durable=False) == "done":
+            self.counters.raise_shard(self.counters.shard_of(handle))
+
+    def _audit(self, kind: str, salt: bytes, handle: bytes, now: int, detail: Mapping[str, object]) -> Append:
+        subject = audit.commitment(salt, handle)
+        return Append(audit.log_name(now), audit.entry(kind, time=now, subject=subject, detail=detail))
+
+    def _pseudonym(self, handle: bytes, purpose: str, epoch: int) -> bytes:
+        return self._mac(self.keyring.epoch_key(purpose, epoch))(handle)

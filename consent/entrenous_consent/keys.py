@@ -1,0 +1,255 @@
+"""Keys: where the root key comes from, and the small keyring under it.
+
+A `KeyProvider` hands over one root key. The keyring file, which lies *outside* the store, is sealed under that root and
+holds random keys, so that deleting one is final: the boundary key, a key for each purpose and epoch, the generations
+that wrap data keys, a key for each running experiment, the audit key. Losing the root key loses everything: that is
+the point.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from entrenous_consent.errors import Malformed, Missing, Unauthentic, Unavailable
+from entrenous_consent.packing import pack, unpack
+
+__all__ = [
+    "KEY_BYTES",
+    "EnvironmentKeyProvider",
+    "FileKeyProvider",
+    "KeyProvider",
+    "Keyring",
+    "MemoryKeyProvider",
+    "write_whole",
+]
+
+KEY_BYTES = 32
+_KEYRING_LIMIT = 1 << 20
+_AAD = b"entrenous keyring 1"
+
+
+class KeyProvider(Protocol):
+    """Where the root key lives: a file, the environment, an OS keyring, a KMS."""
+
+    def root(self) -> bytes:
+        """Return the 32-byte root key.
+
+        Raises:
+            Missing: there is none. Unavailable: it may not be used as it lies there.
+        """
+
+    def delete(self) -> None:
+        """Destroy the root key for good."""
+
+
+class FileKeyProvider:
+    """The root key in a file that only its owner may read (0600); made on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def root(self) -> bytes:
+        """Return the key; refuse a file that others may read."""
+        try:
+            fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            pass
+        else:
+            with os.fdopen(fd, "wb") as file:
+                file.write(os.urandom(KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        if stat.S_IMODE(self._path.stat().st_mode) & 0o077:
+            raise Unavailable("others may read it", place=str(self._path), remedy="chmod 600 and consider it seen")
+        key = self._path.read_bytes()
+        if len(key) != KEY_BYTES:
+            raise Malformed(
+                f"is not {KEY_BYTES} bytes", place=str(self._path), remedy="restore it from your key backup"
+            )
+        return key
+
+    def delete(self) -> None:
+        """Overwrite the file, then remove it."""
+        if self._path.exists():
+            with self._path.open("r+b") as file:
+                file.write(bytes(KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            self._path.unlink()
+
+
+class EnvironmentKeyProvider:
+    """The root key in an environment variable, as 64 hexadecimal digits."""
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
+
+    def root(self) -> bytes:
+        """Return the key."""
+        value = os.environ.get(self._variable)
+        if value is None:
+            raise Missing("is not set", place=self._variable, remedy="set it to 64 hexadecimal digits")
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            raise Malformed("is not 64 hexadecimal digits", place=self._variable, remedy="set it anew")
+        return bytes.fromhex(value)
+
+    def delete(self) -> None:
+        """Remove it from this process; whoever set it must remove it there."""
+        os.environ.pop(self._variable, None)
+
+
+class MemoryKeyProvider:
+    """A root key that lives and dies with this object: demos and tests."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._key = key if key is not None else os.urandom(KEY_BYTES)
+
+    def root(self) -> bytes:
+        """Return the key."""
+        if not self._key:
+            raise Missing("was deleted", place="root key")
+        return self._key
+
+    def delete(self) -> None:
+        """Forget it."""
+        self._key = b""
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` so that a crash leaves either the old file or the new one, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+class Keyring:
+    """The random keys of one tenant, in one sealed file.
+
+    Several processes may hold it: a key is made under a file lock, after reading what others made.
+
+    Args:
+        path: the keyring file; its directory exists and is not the store's.
+        provider: the root key.
+        public: keys that are fixed rather than random (`boundary`, or an experiment's id), for a demonstration only.
+
+    Raises:
+        Unauthentic: the file does not open under this root key.
+    """
+
+    def __init__(self, path: Path, provider: KeyProvider, *, public: Mapping[str, bytes] | None = None) -> None:
+        self._path = path
+        self._root = AESGCM(provider.root())
+        self._thread = threading.Lock()
+        self._public = dict(public or {})
+        with self._locked():
+            if not path.exists():
+                self._save({"boundary": _new(), "audit": _new(), "generations": {1: _new()}, "epochs": {}, "tests": {}})
+            self._keys = self._load()
+
+    @property
+    def boundary(self) -> bytes:
+        """The key that turns an identifier into a handle."""
+        return self._public.get("boundary") or self._keys["boundary"]
+
+    @property
+    def audit(self) -> bytes:
+        """The key of the audit log."""
+        return self._keys["audit"]  # type: ignore[no-any-return]
+
+    @property
+    def generation(self) -> int:
+        """The generation that wraps new data keys."""
+        return int(max(self._keys["generations"]))
+
+    def generation_key(self, generation: int) -> bytes | None:
+        """Return a generation's key, or None once it is destroyed."""
+        key: bytes | None = self._keys["generations"].get(generation)
+        return key if key is not None else self._reload()["generations"].get(generation)
+
+    def epoch_key(self, purpose: str, epoch: int) -> bytes:
+        """Return the key of `purpose` in `epoch`; made when it is first asked for."""
+        key: bytes | None = self._keys["epochs"].get(epoch, {}).get(purpose)
+        return key or self._make("epochs", epoch, purpose)
+
+    def past_epoch_key(self, purpose: str, epoch: int, *, reload: bool = False) -> bytes | None:
+        """Return the key of `purpose` in a past `epoch`, None if there never was one or it was destroyed.
+
+        Args:
+            reload: look at the file again, in case another process made it.
+        """
+        keys = self._reload() if reload else self._keys
+        key: bytes | None = keys["epochs"].get(epoch, {}).get(purpose)
+        return key
+
+    def experiment_key(self, experiment: str) -> bytes:
+        """Return the key of a running experiment; made when it is first asked for."""
+        key: bytes | None = self._public.get(experiment) or self._keys["tests"].get(0, {}).get(experiment)
+        return key or self._make("tests", 0, experiment)
+
+    def retire_epochs(self, epoch: int) -> None:
+        """Destroy the keys of every epoch but `epoch` and the one before it: what did not move is gone."""
+        with self._locked():
+            keys = self._load()
+            dead = [known for known in keys["epochs"] if known < epoch - 1]
+            for known in dead:
+                del keys["epochs"][known]
+            if dead:
+                self._save(keys)
+            self._keys = keys
+
+    def _make(self, family: str, group: int, name: str) -> bytes:
+        with self._locked():
+            keys = self._load()
+            made: bytes = keys[family].setdefault(group, {}).setdefault(name, _new())
+            self._save(keys)
+            self._keys = keys
+        return made
+
+    def _reload(self) -> dict[str, Any]:
+        with self._locked():
+            self._keys = self._load()
+        return self._keys
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._thread, self._path.with_name(f"{self._path.name}.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _save(self, keys: Mapping[str, Any]) -> None:
+        nonce = os.urandom(12)
+        write_whole(self._path, nonce + self._root.encrypt(nonce, pack(keys), _AAD))
+
+    def _load(self) -> dict[str, Any]:
+        data = self._path.read_bytes()
+        try:
+            plain = self._root.decrypt(data[:12], data[12:], _AAD)
+        except (InvalidTag, ValueError) as error:
+            raise Unauthentic(
+                "does not open under this root key", place=str(self._path), remedy="use the root key it was made with"
+            ) from error
+        return unpack(plain, place=str(self._path), longest=_KEYRING_LIMIT)  # type: ignore[no-any-return]
+
+
+def _new() -> bytes:
+    return os.urandom(KEY_BYTES)

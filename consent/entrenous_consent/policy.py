@@ -1,0 +1,375 @@
+"""The privacy policy: the DPO's TOML, parsed once into values that can be trusted from there on.
+
+`parse_policy` refuses every unknown key and every missing duty; `PrivacyPolicy.permits` answers, for what a bundle
+asks, the refusals sorted by path (none means permitted). Nothing here reads a file, a clock or a visitor.
+The document itself is described in `docs/formats.md`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from entrenous_consent.errors import Malformed
+from entrenous_consent.parsing import KEY, Table
+
+__all__ = [
+    "CONSENT_KEY",
+    "POLICY_LIMIT",
+    "AskedDecision",
+    "AskedFeature",
+    "FeatureRule",
+    "PrivacyPolicy",
+    "Purpose",
+    "Request",
+    "parse_policy",
+]
+
+POLICY_LIMIT = 1 << 18
+"""The most bytes a policy may have."""
+
+CONSENT_KEY = "consent"
+"""The key under which choices themselves are kept; no purpose may take it."""
+
+_BASES = ("consent", "contract", "legal_obligation", "legitimate_interests", "public_task", "vital_interests")
+_TERMINALS = ("consent", "exempt", "none")
+_LANGUAGES = ("en", "fr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedFeature:
+    """A feature as a bundle asks for it."""
+
+    name: str
+    purpose: str
+    category: str
+    source: str
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedDecision:
+    """A decision as a bundle asks for it."""
+
+    name: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a bundle asks of a policy."""
+
+    features: tuple[AskedFeature, ...]
+    decisions: tuple[AskedDecision, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """What data may be used for.
+
+    Attributes:
+        key: the policy's own short key.
+        title, description: by language (`en`, `fr`).
+        data_use: a fideslang data use. tcf_purposes: IAB TCF purposes. dpv: a W3C DPV term.
+        legal_basis: GDPR Art. 6(1). terminal: what opens the terminal (ePrivacy 5(3)). terminal_ground: why, if exempt.
+        consent_version: raised whenever the purpose widens. lifetime: seconds a choice is valid.
+    """
+
+    key: str
+    title: Mapping[str, str]
+    description: Mapping[str, str]
+    data_use: str
+    tcf_purposes: tuple[int, ...]
+    dpv: str
+    legal_basis: str
+    terminal: str
+    terminal_ground: str
+    consent_version: int
+    lifetime: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureRule:
+    """Which features may exist: an exact name, or a prefix ended by `*`."""
+
+    pattern: str
+    purpose: str
+    category: str
+    source: str
+    retention_days: int
+
+    def matches(self, name: str) -> bool:
+        """Say whether this rule speaks of `name`."""
+        return name.startswith(self.pattern[:-1]) if self.pattern.endswith("*") else name == self.pattern
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A declared report: who counts in it, and how it is made private."""
+
+    name: str
+    purpose: str
+    metrics: tuple[str, ...]
+    cohort: int
+    epsilon: float
+    delta: float
+    clip: Mapping[str, float]
+    window_days: int
+    lifetime_epsilon: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A declared message: what kind, to whom, for which purpose."""
+
+    name: str
+    purpose: str
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """How choices may arrive, beside the app's own call."""
+
+    tcf_vendor_id: int
+    tcf_publisher_purposes: bool
+    cmps: tuple[str, ...]
+    gpc_yields_to_later_choice: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """The controller, the DPO, a recipient."""
+
+    name: str
+    contact: str
+    role: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """A transfer out of the EEA and its safeguard."""
+
+    country: str
+    recipient: str
+    safeguard: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyPolicy:
+    """The parsed policy. `digest` is the SHA-256 of its bytes; times are seconds unless their name says days."""
+
+    version: int
+    tenant: str
+    max_stale: int
+    epoch: int
+    attribution_days: tuple[int, ...]
+    controller: Party
+    dpo: Party
+    roles: tuple[Party, ...]
+    recipients: tuple[Party, ...]
+    transfers: tuple[Transfer, ...]
+    security: tuple[str, ...]
+    signals: Signals
+    purposes: Mapping[str, Purpose]
+    features: tuple[FeatureRule, ...]
+    reports: tuple[Report, ...]
+    messages: tuple[Message, ...]
+    digest: bytes
+
+    def rule(self, name: str) -> FeatureRule | None:
+        """Return the rule for a feature: its exact name, else the longest prefix; None where the policy is silent."""
+        found = [rule for rule in self.features if rule.matches(name)]
+        return max(found, key=lambda rule: (not rule.pattern.endswith("*"), len(rule.pattern)), default=None)
+
+    def permits(self, request: Request) -> tuple[str, ...]:
+        """Return why `request` is refused, a line each, sorted by path; empty means permitted."""
+        refusals = []
+        for asked in request.features:
+            place = f"features.{asked.name}"
+            rule = self.rule(asked.name)
+            if rule is None:
+                refusals.append(f"{place}: the policy names no such feature")
+                continue
+            for what in ("purpose", "category", "source"):
+                if getattr(asked, what) != getattr(rule, what):
+                    refusals.append(
+                        f"{place}.{what}: asks {getattr(asked, what)!r}, the policy says {getattr(rule, what)!r}"
+                    )
+            if asked.retention_days > rule.retention_days:
+                refusals.append(
+                    f"{place}.retention_days: asks {asked.retention_days}, the policy allows {rule.retention_days}"
+                )
+        refusals += [
+            f"decisions.{asked.name}.purpose: the policy has no purpose {asked.purpose!r}"
+            for asked in request.decisions
+            if asked.purpose not in self.purposes
+        ]
+        return tuple(sorted(refusals))
+
+
+def _words(table: Table, key: str) -> dict[str, str]:
+    words = table.table(key)
+    spoken = {language: words.text(language, longest=2000) for language in _LANGUAGES}
+    words.close()
+    return spoken
+
+
+def _party(table: Table, *, role: str = "") -> Party:
+    party = Party(
+        name=table.text("name"),
+        contact=table.text("contact"),
+        role=role or table.text("role"),
+        address=table.text("address", ""),
+    )
+    table.close()
+    return party
+
+
+def _purpose(key: str, table: Table) -> Purpose:
+    terminal = table.choice("terminal", _TERMINALS)
+    if terminal == "exempt" and not table.has("terminal_ground"):
+        raise table.refuse("terminal_ground", "is missing", "state the ground of the exemption")
+    purpose = Purpose(
+        key=key,
+        title=_words(table, "title"),
+        description=_words(table, "description"),
+        data_use=table.text("data_use"),
+        tcf_purposes=table.integers("tcf_purposes", (), least=1, most=11),
+        dpv=table.text("dpv", ""),
+        legal_basis=table.choice("legal_basis", _BASES),
+        terminal=terminal,
+        terminal_ground=table.text("terminal_ground", ""),
+        consent_version=table.integer("consent_version", least=1, most=1 << 31),
+        lifetime=table.integer("lifetime_days", least=1, most=3650) * 86_400,
+    )
+    table.close()
+    return purpose
+
+
+def _feature_rule(table: Table) -> FeatureRule:
+    pattern = table.text("name", longest=65)
+    if not KEY.fullmatch(pattern.removesuffix("*") or "x"):
+        raise table.refuse("name", "is neither a short key nor a prefix ended by *")
+    rule = FeatureRule(
+        pattern=pattern,
+        purpose=table.name("purpose"),
+        category=table.text("category", longest=200),
+        source=table.text("source", longest=64),
+        retention_days=table.integer("retention_days", least=0, most=3650),
+    )
+    table.close()
+    return rule
+
+
+def _report(table: Table) -> Report:
+    clip = table.table("clip")
+    report = Report(
+        name=table.name("name"),
+        purpose=table.name("purpose"),
+        metrics=table.names("metrics"),
+        cohort=table.integer("cohort", least=1, most=1_000_000),
+        epsilon=table.number("epsilon", least=1e-6, most=20),
+        delta=table.number("delta", least=1e-15, most=1e-3),
+        clip={key: clip.number(key, least=0, most=1e12) for key in clip.keys()},  # noqa: SIM118
+        window_days=table.integer("window_days", least=1, most=366),
+        lifetime_epsilon=table.number("lifetime_epsilon", least=1e-6, most=1000),
+    )
+    table.close()
+    return report
+
+
+def _message(table: Table) -> Message:
+    message = Message(name=table.name("name"), purpose=table.name("purpose"), recipient=table.text("recipient"))
+    table.close()
+    return message
+
+
+def _transfer(table: Table) -> Transfer:
+    transfer = Transfer(
+        country=table.text("country"), recipient=table.text("recipient"), safeguard=table.text("safeguard")
+    )
+    table.close()
+    return transfer
+
+
+def _signals(table: Table) -> Signals:
+    signals = Signals(
+        tcf_vendor_id=table.integer("tcf_vendor_id", 0, least=1, most=65_535),
+        tcf_publisher_purposes=table.flag("tcf_publisher_purposes", False),
+        cmps=table.texts("cmps", ()),
+        gpc_yields_to_later_choice=table.flag("gpc_yields_to_later_choice", False),
+    )
+    table.close()
+    return signals
+
+
+def parse_policy(data: bytes, *, place: str = "policy") -> PrivacyPolicy:
+    """Return the policy that `data` (UTF-8 TOML) writes down.
+
+    Args:
+        data: the file's bytes, as signed.
+        place: the file's name, for errors.
+
+    Raises:
+        Malformed: not TOML, an unknown or missing key, a value out of bounds, a purpose that is used and not declared,
+            two rules for one name, or an epoch shorter than the longest attribution window.
+    """
+    if len(data) > POLICY_LIMIT:
+        raise Malformed(f"is longer than {POLICY_LIMIT} bytes", place=place)
+    try:
+        document = tomllib.loads(data.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise Malformed(f"is not TOML in UTF-8 ({error})", place=place, remedy="mend that line") from error
+    try:
+        return _parse(Table(document), sha256(data).digest())
+    except Malformed as error:
+        raise Malformed(error.what, place=f"{place}: {error.place}", remedy=error.remedy) from error
+
+
+def _parse(top: Table, digest: bytes) -> PrivacyPolicy:
+    top.integer("format", least=1, most=1)
+    purposes = {key: _purpose(key, table) for key, table in top.named_tables("purposes").items()}
+    attribution = top.table("attribution")
+    windows = attribution.integers("windows_days", least=1, most=366)
+    attribution.close()
+    epoch_days = top.integer("epoch_days", least=1, most=1830)
+    policy = PrivacyPolicy(
+        version=top.integer("version", least=1, most=1 << 31),
+        tenant=top.name("tenant"),
+        max_stale=top.integer("max_stale_days", least=1, most=366) * 86_400,
+        epoch=epoch_days * 86_400,
+        attribution_days=windows,
+        controller=_party(top.table("controller"), role="controller"),
+        dpo=_party(top.table("dpo"), role="dpo"),
+        roles=tuple(_party(table) for table in top.tables("roles", ())),
+        recipients=tuple(_party(table, role="recipient") for table in top.tables("recipients", ())),
+        transfers=tuple(_transfer(table) for table in top.tables("transfers", ())),
+        security=top.texts("security"),
+        signals=_signals(top.table("signals", {})),
+        purposes=purposes,
+        features=tuple(_feature_rule(table) for table in top.tables("features")),
+        reports=tuple(_report(table) for table in top.tables("reports", ())),
+        messages=tuple(_message(table) for table in top.tables("messages", ())),
+        digest=digest,
+    )
+    top.close()
+    if CONSENT_KEY in purposes:
+        raise top.refuse(f"purposes.{CONSENT_KEY}", "is kept for the choices themselves", "rename the purpose")
+    if windows and epoch_days < max(windows):
+        raise top.refuse("epoch_days", "is shorter than the longest attribution window", f"raise it to {max(windows)}")
+    users = [(f"features[{i}]", rule.purpose) for i, rule in enumerate(policy.features)]
+    users += [(f"reports[{i}]", report.purpose) for i, report in enumerate(policy.reports)]
+    users += [(f"messages[{i}]", message.purpose) for i, message in enumerate(policy.messages)]
+    for place, purpose in users:
+        if purpose not in purposes:
+            raise top.refuse(f"{place}.purpose", "is not a declared purpose", "declare it under [purposes]")
+    patterns: dict[str, int] = {}
+    for i, rule in enumerate(policy.features):
+        if rule.pattern in patterns:
+            raise top.refuse(f"features[{i}].name", f"repeats features[{patterns[rule.pattern]}]", "remove one")
+        patterns[rule.pattern] = i
+    return policy

@@ -1,0 +1,98 @@
+"""The consent record: a visitor's choice as it is stored, and the gate that reads it.
+
+A purpose is granted only if the record names it, at exactly the consent version that the policy in force states, before
+that grant's own expiry. Anything else is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from entrenous_consent.packing import pack, unpack
+from entrenous_consent.parsing import Table
+from entrenous_consent.policy import PrivacyPolicy
+
+__all__ = ["SALT_BYTES", "ConsentRecord", "choose"]
+
+SALT_BYTES = 16
+_LIMIT = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentRecord:
+    """One visitor's choice.
+
+    Attributes:
+        grants: purpose to (consent version, expiry in Unix seconds); what is not named is refused.
+        source: how the choice arrived (`app`, later `tcf`, `gpc`, a CMP's name).
+        time, expires: when it was made, and when even the memory of it ends.
+        salt: what the visitor's audit commitment is made with; it dies with the record.
+    """
+
+    grants: Mapping[str, tuple[int, int]]
+    source: str
+    time: int
+    expires: int
+    salt: bytes
+
+    def granted(self, policy: PrivacyPolicy, now: int) -> frozenset[str]:
+        """Return the purposes granted at `now` under `policy`: the consent gate."""
+        if now >= self.expires:
+            return frozenset()
+        return frozenset(
+            purpose
+            for purpose, (version, expiry) in self.grants.items()
+            if purpose in policy.purposes and version == policy.purposes[purpose].consent_version and now < expiry
+        )
+
+    def until(self, now: int) -> int:
+        """Return the next second at which a grant of this record ends."""
+        return min((expiry for _, expiry in self.grants.values() if expiry > now), default=self.expires)
+
+    def pack(self) -> bytes:
+        """Return the record as msgpack."""
+        grants = [[purpose, *self.grants[purpose]] for purpose in sorted(self.grants)]
+        return pack(
+            {"grants": grants, "source": self.source, "time": self.time, "expires": self.expires, "salt": self.salt}
+        )
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ConsentRecord:
+        """Return the record that `pack` wrote.
+
+        Raises:
+            Malformed: the bytes are not a consent record.
+        """
+        table = Table(unpack(data, place="consent record", longest=_LIMIT), "consent record")
+        grants: dict[str, tuple[int, int]] = {}
+        for i, entry in enumerate(table.array("grants")):
+            match entry:
+                case [str(purpose), int(version), int(expiry)]:
+                    grants[purpose] = (version, expiry)
+                case _:
+                    raise table.refuse(f"grants[{i}]", "is not a grant")
+        record = cls(
+            grants=grants,
+            source=table.text("source", longest=64),
+            time=table.integer("time", least=0, most=1 << 62),
+            expires=table.integer("expires", least=0, most=1 << 62),
+            salt=table.blob("salt", longest=SALT_BYTES),
+        )
+        table.close()
+        return record
+
+
+def choose(policy: PrivacyPolicy, granted: frozenset[str], *, source: str, now: int, salt: bytes) -> ConsentRecord:
+    """Return the record of a choice made `now`: `granted` is the whole choice, every other purpose is refused.
+
+    The choice itself is remembered as long as the longest-lived purpose, so that a refusal is not asked again sooner.
+    """
+    purposes = policy.purposes
+    return ConsentRecord(
+        grants={purpose: (purposes[purpose].consent_version, now + purposes[purpose].lifetime) for purpose in granted},
+        source=source,
+        time=now,
+        expires=now + max(purpose.lifetime for purpose in purposes.values()),
+        salt=salt,
+    )

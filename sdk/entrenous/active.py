@@ -1,0 +1,183 @@
+"""The active pair: one policy and one bundle that it permits, switched as one value.
+
+Everything that can be worked out before a visitor comes is worked out here: sessions, plans, and for each decision and
+consent pattern the column, the cuts and the ready-made outcomes. What is left to do for a visitor is in `engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from entrenous.bundle import Bundle, Cap, DecisionRule, Pattern
+from entrenous.decision import Basis
+from entrenous.features import DERIVED, Feature, Plan, compile_plan
+from entrenous.profile import RECEIPT_DAYS
+from entrenous.scorer import Scorer
+from entrenous_consent.errors import Forbidden
+from entrenous_consent.keys import Keyring
+from entrenous_consent.policy import PrivacyPolicy
+from entrenous_consent.pseudonyms import keyed
+
+__all__ = ["Active", "Result", "Route", "activate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One ready-made outcome."""
+
+    value: str | bool | int | float
+    payload: str
+    basis: Basis
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One decision for one consent pattern, compiled.
+
+    Attributes:
+        cuts: rising float32 cuts of the margin. results: one for each tranche.
+        held, capped: one for each tranche, for the holdout and for who has seen enough.
+        bucket: the experiment's keyed function, None without an experiment; `holdout` of its buckets keep the default.
+    """
+
+    name: str
+    purpose: str
+    scorer: Scorer
+    column: int
+    cuts: tuple[float, ...]
+    results: tuple[Result, ...]
+    held: tuple[Result, ...]
+    capped: tuple[Result, ...]
+    bucket: Callable[[bytes], bytes] | None
+    experiment: str
+    holdout: int
+    cap: Cap | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Active:
+    """The pair in force, compiled. Compared by identity: a switch is a new value."""
+
+    policy: PrivacyPolicy
+    bundle: Bundle
+    plans: Mapping[str, Plan]
+    supplied: Mapping[str, tuple[int, str, Mapping[str, int] | None]]
+    derived: tuple[tuple[int, str, str], ...]
+    retention_days: Mapping[str, int]
+    scorers: Mapping[str, Scorer]
+    keyring: Keyring
+    _routes: dict[frozenset[str], Mapping[str, Route | None]] = field(default_factory=dict)
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """Purposes whose records a decision may read: those of the features and of the decisions, sorted."""
+        return tuple(sorted(self.retention_days))
+
+    def routes(self, granted: frozenset[str]) -> Mapping[str, Route | None]:
+        """Return, for each decision, the route of a visitor who granted this; None where consent is missing."""
+        known = self._routes.get(granted)
+        if known is None:
+            decisions = self.bundle.manifest.decisions.items()
+            known = self._routes[granted] = {name: self._route(name, rule, granted) for name, rule in decisions}
+        return known
+
+    def _route(self, name: str, rule: DecisionRule, granted: frozenset[str]) -> Route | None:
+        fitting = [pattern for pattern in rule.patterns if granted.issuperset(pattern.purposes)]
+        if rule.purpose not in granted or not fitting:
+            return None
+        pattern = min(fitting, key=lambda one: (-len(one.purposes), one.purposes))
+        results = [self._result(name, rule, pattern, tranche, "TARGETING_MATCH", "") for tranche in rule.tranches]
+        held = [self._result(name, rule, pattern, tranche, "SPLIT", "holdout") for tranche in rule.tranches]
+        capped = [self._result(name, rule, pattern, tranche, "DEFAULT", "capped") for tranche in rule.tranches]
+        experiment = rule.experiment if rule.experiment and rule.experiment.purpose in granted else None
+        return Route(
+            name=name,
+            purpose=rule.purpose,
+            scorer=self.scorers[rule.model],
+            column=pattern.column,
+            cuts=pattern.cuts,
+            results=tuple(results),
+            held=tuple(held),
+            capped=tuple(capped),
+            bucket=keyed(self.keyring.experiment_key(experiment.id)) if experiment else None,
+            experiment=experiment.id if experiment else "",
+            holdout=experiment.holdout if experiment else 0,
+            cap=rule.cap,
+        )
+
+    def _result(self, name: str, rule: DecisionRule, pattern: Pattern, tranche: str, reason: str, cause: str) -> Result:
+        manifest = self.bundle.manifest
+        arm = rule.default_arm if cause else rule.choice[tranche]
+        used = {*pattern.purposes, rule.purpose}
+        if cause == "holdout" and rule.experiment is not None:
+            used.add(rule.experiment.purpose)
+        basis = Basis(
+            decision=name,
+            arm=arm,
+            reason=reason,
+            cause=cause,
+            tranche=tranche,
+            bundle=f"{manifest.name} {manifest.version}",
+            policy=self.policy.version,
+            consents=tuple((purpose, self.policy.purposes[purpose].consent_version) for purpose in sorted(used)),
+            withheld=tuple(one.name for one in manifest.features if one.purpose not in pattern.purposes),
+        )
+        chosen = rule.arms[arm]
+        return Result(chosen.value, chosen.payload, basis, arm != rule.default_arm)
+
+
+def activate(policy: PrivacyPolicy, bundle: Bundle, keyring: Keyring) -> Active:
+    """Return the compiled pair.
+
+    Raises:
+        Forbidden: the policy does not permit what the bundle asks; every refusal is named.
+    """
+    refusals = policy.permits(bundle.manifest.request())
+    if refusals:
+        raise Forbidden(
+            "; ".join(refusals),
+            place=f"bundle {bundle.manifest.name} {bundle.manifest.version}",
+            remedy="ask the DPO to sign a policy that permits it, or train without it",
+        )
+    schema, decisions = bundle.manifest.features, bundle.manifest.decisions
+    retention: dict[str, int] = {rule.purpose: 0 for rule in decisions.values()}
+    for rule in decisions.values():
+        retention[rule.purpose] = max(retention[rule.purpose], rule.cap.days if rule.cap else 0, RECEIPT_DAYS)
+    for feature in schema:
+        retention[feature.purpose] = max(retention.get(feature.purpose, 0), feature.retention_days)
+    return Active(
+        policy=policy,
+        bundle=bundle,
+        plans={purpose: compile_plan(schema, purpose) for purpose in retention},
+        supplied=_supplied(schema),
+        derived=tuple(
+            (i, feature.field, feature.purpose)
+            for i, feature in enumerate(schema)
+            if feature.kind == "context" and feature.field in DERIVED
+        ),
+        retention_days=retention,
+        scorers={
+            name: Scorer(model, features=len(schema), columns=_columns(decisions, name))
+            for name, model in bundle.models.items()
+        },
+        keyring=keyring,
+    )
+
+
+def _columns(decisions: Mapping[str, DecisionRule], model: str) -> int:
+    return next(len(rule.patterns) for rule in decisions.values() if rule.model == model)
+
+
+def _supplied(schema: tuple[Feature, ...]) -> dict[str, tuple[int, str, Mapping[str, int] | None]]:
+    """Return each supplied context key with its column, its purpose, and a category's codes (None for a number)."""
+    return {
+        feature.field: (
+            i,
+            feature.purpose,
+            {value: code for code, value in enumerate(feature.values)} if feature.values else None,
+        )
+        for i, feature in enumerate(schema)
+        if feature.kind == "context" and feature.field not in DERIVED
+    }

@@ -1,0 +1,47 @@
+"""The command line, put together from entry points, so that no lower layer imports a higher one.
+
+Each package registers its commands under `entrenous.commands`: a function that takes argparse's subparsers and adds
+one. A command is a function of the parsed arguments that returns an exit code. What is refused is printed with its
+place and remedy, and exits 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+
+from entrenous_consent.errors import Refusal
+
+__all__ = ["main"]
+
+REFUSED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or 2 with one line on standard error when something was refused."""
+    parser = argparse.ArgumentParser(prog="entrenous", description="Personalisation that stays on this side.")
+    parser.add_argument("--version", action="version", version=f"entrenous {version('entrenous')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for point in sorted(entry_points(group="entrenous.commands"), key=lambda one: one.name):
+        try:
+            register = point.load()
+        except ModuleNotFoundError as error:
+            _unavailable(commands, point.name, error.name or "a package")
+        else:
+            register(commands)
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except Refusal as error:
+        print(f"entrenous {chosen.command}: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def _unavailable(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: str) -> None:
+    """Keep a command whose extra is not installed in the list, with the one line that says so."""
+    extra = {"demo": "demo"}.get(name, "train")
+    line = f"entrenous {name}: needs {module}; pip install 'entrenous[{extra}]'"
+    command = commands.add_parser(name, help=f"(needs the extra {extra!r})", add_help=False)
+    command.set_defaults(run=lambda _: print(line, file=sys.stderr) or REFUSED)

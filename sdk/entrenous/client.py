@@ -1,0 +1,316 @@
+"""The front door: `Client` for an app, `Visitor` for the person at the device.
+
+Opening a client may raise. From then on nothing does: a `Visitor` answers a `Decision` or an `Outcome` that says why
+not.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from entrenous import demo
+from entrenous.active import activate
+from entrenous.bundle import read_bundle
+from entrenous.decision import Decision, Outcome
+from entrenous.engine import Engine
+from entrenous.events import Event, parse_event
+from entrenous_consent.custody import Custody
+from entrenous_consent.errors import Malformed, Missing, Refusal, Unauthentic, Unavailable
+from entrenous_consent.freshness import Counters
+from entrenous_consent.keys import FileKeyProvider, KeyProvider, Keyring, MemoryKeyProvider
+from entrenous_consent.policy import PrivacyPolicy, parse_policy
+from entrenous_consent.pseudonyms import handle_of, keyed
+from entrenous_consent.signals import from_choices
+from entrenous_consent.sqlite import SQLiteStore
+
+__all__ = ["Client", "Config", "Visitor", "system_clock"]
+
+_LOG = logging.getLogger("entrenous")
+_FLUSH_SECONDS = 0.5
+
+
+def system_clock() -> int:
+    """Return the system's time in Unix seconds."""
+    return int(time.time())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a client runs on.
+
+    Attributes:
+        policy, bundle: files. state: the directory of the store. keys: the directory of the keyring, another one.
+        key_provider: where the root key is; a 0600 file in `keys` by default.
+        clock: Unix seconds. public_keys: see `Keyring`; for demonstrations only.
+        most_store_bytes: the most the store may grow to. flush_seconds: how often receipts reach it; 0 for `flush`
+            calls only.
+    """
+
+    policy: Path
+    bundle: Path
+    state: Path
+    keys: Path
+    key_provider: KeyProvider | None = None
+    clock: Callable[[], int] = system_clock
+    public_keys: Mapping[str, bytes] = field(default_factory=dict)
+    most_store_bytes: int | None = None
+    flush_seconds: float = _FLUSH_SECONDS
+
+
+class Client:
+    """One app or worker process. Make it with `open` or `demo`; after a fork, make another."""
+
+    def __init__(self, engine: Engine, boundary: Callable[[bytes], bytes], *, flush_seconds: float) -> None:
+        self._engine, self._boundary = engine, boundary
+        self._stop = threading.Event()
+        self._closing: list[Callable[[], object]] = []
+        self._flusher: threading.Thread | None = None
+        if flush_seconds > 0:
+            self._flusher = threading.Thread(
+                target=self._flush_forever, args=(flush_seconds,), name="entrenous flush", daemon=True
+            )
+            self._flusher.start()
+
+    @classmethod
+    def open(cls, config: Config) -> Client:
+        """Return a client on the files that `config` names.
+
+        Raises:
+            Missing, Malformed, Unauthentic, Forbidden, Unavailable: a file is not there, does not parse, is not what
+                the manifest vouches for, asks for what the policy does not permit, or cannot be used.
+        """
+        policy = parse_policy(_read(config.policy), place=config.policy.name)
+        bundle = read_bundle(_read(config.bundle), place=config.bundle.name)
+        for directory in (config.state, config.keys):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if config.state.resolve() == config.keys.resolve():
+            raise Malformed("is the directory of the store", place="config.keys", remedy="keep keys apart from data")
+        provider = config.key_provider or FileKeyProvider(config.keys / "root.key")
+        keyring = Keyring(config.keys / "keyring", provider, public=config.public_keys)
+        active = activate(policy, bundle, keyring)
+        store = SQLiteStore(config.state / "visitors.db", most_bytes=config.most_store_bytes)
+        counters = Counters(config.state / "counters")
+        custody = Custody(store, keyring, counters, tenant=policy.tenant, epoch=policy.epoch)
+        engine = Engine(custody, active, config.clock)
+        client = cls(engine, keyed(keyring.boundary), flush_seconds=config.flush_seconds)
+        client._closing += [store.close, counters.close]
+        return client
+
+    @classmethod
+    def demo(cls) -> Client:
+        """Return a client that works at once and offline, on a small model that ships with the package.
+
+        Its shop is generated, its experiment key public, its store a temporary directory that goes with the client.
+        """
+        home = Path(tempfile.mkdtemp(prefix="entrenous-demo-"))
+        remove = partial(shutil.rmtree, home, ignore_errors=True)
+        atexit.register(remove)
+        policy, bundle = demo.write_files(home, system_clock())
+        client = cls.open(
+            Config(
+                policy=policy,
+                bundle=bundle,
+                state=home / "state",
+                keys=home / "keys",
+                key_provider=MemoryKeyProvider(),
+                public_keys=demo.PUBLIC_KEYS,
+            )
+        )
+        client._closing += [remove, partial(atexit.unregister, remove)]
+        return client
+
+    @property
+    def policy(self) -> PrivacyPolicy:
+        """The policy in force."""
+        return self._engine.active.policy
+
+    @property
+    def example_choices(self) -> dict[str, bool]:
+        """What a visitor who agrees to everything would choose: for examples and tests, never in place of a banner."""
+        return dict.fromkeys(self.policy.purposes, True)
+
+    def visitor(self, identifier: str) -> Visitor:
+        """Return the visitor of this identifier, which is pseudonymised here and dropped."""
+        try:
+            return Visitor(self._engine, handle_of(identifier, self._boundary))
+        except Refusal as error:
+            return Visitor(self._engine, None, Outcome(False, "bad_identifier", str(error)))
+
+    def flush(self) -> None:
+        """Bring waiting receipts and cap counts to the store now."""
+        self._engine.flush()
+
+    def sweep(self) -> int:
+        """Delete what has expired and finish erasures that are pending; return how many rows went.
+
+        Raises:
+            Unavailable: the store cannot be written.
+        """
+        return self._engine.custody.sweep(self._engine.clock())
+
+    def close(self) -> None:
+        """Flush, and let go of files. Whatever is asked afterwards gets its default."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        if self._flusher is not None:
+            self._flusher.join()
+        self._flush_once()
+        for close in self._closing:
+            close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _flush_forever(self, seconds: float) -> None:
+        while not self._stop.wait(seconds):
+            self._flush_once()
+
+    def _flush_once(self) -> None:
+        try:
+            self._engine.flush()
+        except Exception as error:
+            _LOG.error("receipts could not be written: %s", type(error).__name__)
+
+
+class Visitor:
+    """The person at the device. Holds a handle, never the identifier it came from."""
+
+    __slots__ = ("_engine", "_handle", "_refused")
+
+    def __init__(self, engine: Engine, handle: bytes | None, refused: Outcome | None = None) -> None:
+        self._engine, self._handle, self._refused = engine, handle, refused or Outcome(True)
+
+    def consent(self, choices: Mapping[str, bool]) -> Outcome:
+        """Take in the visitor's whole choice: what it does not name is refused.
+
+        Returns:
+            Accepted; or why not, with the choice before it still in force. Cause `pending`: accepted, and what was
+            withdrawn is unreadable, but a reader of the store's files still delays its last trace; `Client.sweep`
+            finishes.
+        """
+
+        def work(handle: bytes) -> Outcome:
+            granted = from_choices(self._engine.active.policy, choices)
+            erased = self._engine.choose(handle, granted, "app")
+            return Outcome(True, "" if erased == "done" else erased)
+
+        return self._answer(work)
+
+    def observe(self, name: str, *, time: int | None = None, **properties: Any) -> Outcome:
+        """Take in one event, kept once this answers.
+
+        Args:
+            name: one of `entrenous.events.EVENT_NAMES`. time: Unix seconds, now by default.
+            properties: see `entrenous.events.parse_event`.
+        """
+        return self.observe_all([{"name": name, "time": time, **properties}])[0]
+
+    def observe_all(self, events: Iterable[Mapping[str, Any]]) -> list[Outcome]:
+        """Take in several events at once; one that is refused does not hold up the others.
+
+        Args:
+            events: mappings with `name`, optionally `time`, and the event's properties.
+        """
+        outcomes: list[Outcome] = []
+        parsed: list[tuple[int, Event]] = []
+        now = self._engine.clock()
+        for described in events:
+            outcome = self._answer(partial(_parse, described, now, parsed, len(outcomes)))
+            outcomes.append(outcome)
+
+        def work(handle: bytes) -> Outcome:
+            causes = self._engine.observe(handle, [event for _, event in parsed], now)
+            for (i, _), cause in zip(parsed, causes, strict=True):
+                outcomes[i] = Outcome(not cause, cause)
+            return Outcome(True)
+
+        if parsed:
+            whole = self._answer(work)
+            if not whole.accepted:
+                for i, _ in parsed:
+                    outcomes[i] = whole
+        return outcomes
+
+    def decide(self, name: str, default: Any, context: Mapping[str, Any] | None = None) -> Decision:
+        """Return the decision `name` for this visitor; `default` with a reason wherever there is none.
+
+        Args:
+            context: what this page or till knows and no profile does, by context key.
+        """
+        handle = self._handle
+        if handle is None:
+            return Decision(default, "ERROR", self._refused.cause)
+        try:
+            return self._engine.decide(handle, name, default, context)
+        except Exception as error:
+            return Decision(default, "ERROR", _cause(error, malformed="bad_context"))
+
+    def export(self) -> Outcome:
+        """Return, as `data`, everything kept about this visitor in plain values (GDPR Art. 15, 20); empty for
+        nothing."""
+        return self._answer(lambda handle: Outcome(True, data=self._engine.export(handle)))
+
+    def erase(self) -> Outcome:
+        """Erase everything kept about this visitor (GDPR Art. 17).
+
+        Returns:
+            Accepted. Cause `pending`: gone for every reader, but a reader of the store's files still delays its last
+            trace; call again.
+        """
+
+        def work(handle: bytes) -> Outcome:
+            erased = self._engine.erase(handle)
+            return Outcome(True, "" if erased == "done" else erased)
+
+        return self._answer(work)
+
+    def _answer(self, work: Callable[[bytes], Outcome]) -> Outcome:
+        if self._handle is None:
+            return self._refused
+        try:
+            return work(self._handle)
+        except Refusal as error:
+            return Outcome(False, _cause(error, malformed="malformed"), str(error))
+        except Exception as error:
+            _LOG.error("a request failed: %s", type(error).__name__)
+            return Outcome(False, "fault", "something failed here; the log names the kind of error")
+
+
+def _parse(described: Mapping[str, Any], now: int, parsed: list[tuple[int, Event]], index: int, _: bytes) -> Outcome:
+    if not isinstance(described, Mapping):
+        raise Malformed("expected a mapping", place="event")
+    properties = dict(described)
+    name, moment = properties.pop("name", None), properties.pop("time", None)
+    parsed.append((index, parse_event(name, properties, time=now if moment is None else moment, now=now)))
+    return Outcome(True)
+
+
+def _cause(error: Exception, *, malformed: str) -> str:
+    if isinstance(error, Unavailable):
+        return "unavailable"
+    if isinstance(error, Unauthentic) or (isinstance(error, Malformed) and "record" in error.place):
+        return "unreadable"
+    return malformed if isinstance(error, Malformed) else "fault"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise Missing("is not there", place=str(path), remedy="check the path in your configuration") from error
+    except OSError as error:
+        raise Unavailable(f"cannot be read ({type(error).__name__})", place=str(path)) from error

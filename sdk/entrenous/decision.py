@@ -1,0 +1,114 @@
+"""What a caller gets: a `Decision` with its `Receipt`, or an `Outcome`. Nothing here raises, nothing holds an
+identifier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["CAUSES", "REASONS", "Basis", "Decision", "Outcome", "Receipt"]
+
+REASONS = ("TARGETING_MATCH", "SPLIT", "STATIC", "DEFAULT", "DISABLED", "STALE", "ERROR")
+"""OpenFeature's standard reasons."""
+
+CAUSES = (
+    "",
+    "consent_missing",
+    "holdout",
+    "capped",
+    "no_bundle",
+    "unknown_decision",
+    "bad_identifier",
+    "bad_context",
+    "unavailable",
+    "unreadable",
+    "fault",
+)
+"""The finer cause beside a reason."""
+
+
+class Basis(NamedTuple):
+    """What stands behind a decision: everything that is the same for every visitor of one consent pattern and outcome.
+
+    Attributes:
+        consents: purpose used and the consent version it was granted at.
+        withheld: features that were not looked at, because their purpose is not granted.
+    """
+
+    decision: str
+    arm: str
+    reason: str
+    cause: str
+    tranche: str
+    bundle: str
+    policy: int
+    consents: tuple[tuple[str, int], ...]
+    withheld: tuple[str, ...]
+
+
+class Receipt(NamedTuple):
+    """One decision, for whoever asks later: kept in the visitor's own profile and nowhere else."""
+
+    id: int
+    time: int
+    basis: Basis
+
+    def as_table(self) -> dict[str, Any]:
+        """Return the receipt as plain values."""
+        basis = self.basis._asdict()
+        return {"id": f"{self.id:016x}", "time": self.time} | basis | {"consents": dict(self.basis.consents)}
+
+
+class Decision(NamedTuple):
+    """The answer to `decide`.
+
+    Attributes:
+        value: the arm's value, or the caller's default. reason: one of `REASONS`. cause: one of `CAUSES`.
+        tranche: the band of the score, empty where nothing was scored.
+        receipt: None where nothing was read, so that there is nothing to account for.
+        payload_json: JSON text of what the page shows, empty for nothing.
+        margin: calibrated log-odds, None where nothing was scored. It stays here: no receipt or report holds it.
+    """
+
+    value: Any
+    reason: str
+    cause: str = ""
+    tranche: str = ""
+    receipt: Receipt | None = None
+    payload_json: str = ""
+    margin: float | None = None
+
+    @property
+    def payload(self) -> dict[str, Any] | None:
+        """What the page shows, freshly parsed: changing it changes nothing here."""
+        return json.loads(self.payload_json) if self.payload_json else None
+
+    @property
+    def arm(self) -> str:
+        """The arm's name, empty where the default was given for want of consent, model or health."""
+        return self.receipt.basis.arm if self.receipt else ""
+
+    def __repr__(self) -> str:
+        shown = [f"value={self.value!r}", f"reason={self.reason}"]
+        shown += [f"{key}={value}" for key, value in (("cause", self.cause), ("tranche", self.tranche)) if value]
+        if self.receipt:
+            shown.append(f"receipt={self.receipt.id:016x}")
+        return f"Decision({', '.join(shown)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to everything else a visitor does.
+
+    Attributes:
+        accepted: it was done. cause: why not, or `pending` for an erasure that a reader of the store still delays.
+        message: what was wrong and what to do next, without an identifier or a value.
+        data: what was asked for, from `export`.
+    """
+
+    accepted: bool
+    cause: str = ""
+    message: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,379 @@
+"""The engine: one visitor's way from consent to decision, on the parts of this host.
+
+Two paths. *Deciding* reads: an open record (consent gate passed, drawers unlocked, vector folded) is kept in memory
+while two mapped counters, the active pair and its own `until` say that it still holds. *Everything else* writes,
+through `entrenous_consent.custody`, under the consent it was made with. Receipts and cap counts of decisions wait in
+memory and reach the store at the next `flush`, at most a second later; those of a consent that moved on are dropped.
+
+The engine raises; `client` turns what it raises into answers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from entrenous.active import Active, Result, Route
+from entrenous.decision import Decision, Receipt
+from entrenous.events import Event
+from entrenous.profile import RECEIPTS, Cold, Hot, caps_within
+from entrenous_consent.custody import Custody, Drawer, Standing
+from entrenous_consent.errors import Malformed, Unavailable
+from entrenous_consent.pseudonyms import bucket
+from entrenous_consent.retention import expiry
+from entrenous_consent.store import Erasure
+
+__all__ = ["Engine"]
+
+_TRIES = 8
+_MOST_OPEN = 10_000
+_IDLE_SECONDS = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A visitor as decisions see them, while nothing says otherwise."""
+
+    withdrawals: int
+    shard: int
+    version: int
+    active: Active
+    since: int
+    until: int
+    used: int
+    generation: int
+    routes: Mapping[str, Route | None]
+    granted: frozenset[str]
+    head: Any
+    buckets: dict[str, int]
+    counted: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A decision that has yet to reach the store."""
+
+    purpose: str
+    receipt: Receipt
+    counts: bool
+    keep_days: int
+
+
+class Engine:
+    """Works on handles; never sees an identifier.
+
+    Args:
+        custody: what is kept. active: the pair in force. clock: Unix seconds.
+    """
+
+    def __init__(self, custody: Custody, active: Active, clock: Callable[[], int]) -> None:
+        self.custody, self.active, self.clock = custody, active, clock
+        self._words = custody.counters.words
+        self._open: dict[bytes, _Open] = {}
+        self._pending: dict[tuple[bytes, int], list[_Pending]] = {}
+        self._lock = threading.Lock()
+        self._ids = itertools.count(int.from_bytes(os.urandom(7), "big"))
+
+    # Deciding
+
+    def decide(self, handle: bytes, name: str, default: Any, context: Mapping[str, Any] | None) -> Decision:
+        """Return the decision `name` for the visitor; `default` wherever none can be made.
+
+        Raises:
+            Malformed: the context. Unavailable, Unauthentic: the store.
+        """
+        now, words = self.clock(), self._words
+        seen = self._open.get(handle)
+        if (
+            seen is None
+            or seen.withdrawals != words[0]
+            or seen.version != words[seen.shard]
+            or seen.active is not self.active
+            or not seen.since <= now < seen.until
+        ):
+            seen = self._look(handle, now)
+        seen.used = now
+        route = seen.routes.get(name)
+        if route is None:
+            return self._unrouted(seen, name, default, now)
+        supplied = self._context(seen, context) if context else []
+        margin = route.scorer.margin(seen.head, supplied, route.column)
+        tranche = bisect_right(route.cuts, margin)
+        if route.bucket is not None and self._bucket(seen, handle, route, route.bucket) < route.holdout:
+            result = route.held[tranche]
+        else:
+            result = route.results[tranche]
+        result, receipt = self._account(handle, seen, route, result, tranche, now)
+        basis = result.basis
+        return Decision(result.value, basis.reason, basis.cause, basis.tranche, receipt, result.payload, margin)
+
+    def _account(
+        self, handle: bytes, seen: _Open, route: Route, result: Result, tranche: int, now: int
+    ) -> tuple[Result, Receipt]:
+        """Apply the cap and note the receipt; return what is to be answered."""
+        cap = route.cap
+        with self._lock:
+            if cap is not None and result.counts:
+                if seen.counted[route.name] >= cap.decisions:
+                    result = route.capped[tranche]
+                else:
+                    seen.counted[route.name] += 1
+            receipt = Receipt(next(self._ids), now, result.basis)
+            waiting = self._pending.setdefault((handle, seen.generation), [])
+            waiting.append(_Pending(route.purpose, receipt, result.counts, cap.days if cap else 1))
+        return result, receipt
+
+    def _unrouted(self, seen: _Open, name: str, default: Any, now: int) -> Decision:
+        manifest = seen.active.bundle.manifest
+        if now >= manifest.expires:
+            return Decision(default, "DEFAULT", "no_bundle")
+        if name in manifest.decisions:
+            return Decision(default, "DEFAULT", "consent_missing")
+        return Decision(default, "ERROR", "unknown_decision")
+
+    def _bucket(self, seen: _Open, handle: bytes, route: Route, mac: Callable[[bytes], bytes]) -> int:
+        known = seen.buckets.get(route.experiment)
+        if known is None:
+            known = seen.buckets[route.experiment] = bucket(mac, handle)
+        return known
+
+    def _context(self, seen: _Open, context: Mapping[str, Any]) -> list[tuple[int, float]]:
+        """Return the columns that the caller's context fills, for granted purposes only."""
+        supplied = []
+        for key, value in context.items():
+            column = seen.active.supplied.get(key)
+            if column is None:
+                raise Malformed("is not a context key of this bundle", place=f"context.{str(key)[:32]}")
+            position, purpose, codes = column
+            if purpose not in seen.granted:
+                continue
+            if codes is not None:
+                if not isinstance(value, str):
+                    raise Malformed("expected text", place=f"context.{key}")
+                code = codes.get(value)
+                if code is not None:
+                    supplied.append((position, float(code)))
+            elif isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e30:
+                raise Malformed("expected a finite number", place=f"context.{key}")
+            else:
+                supplied.append((position, float(value)))
+        return supplied
+
+    def _look(self, handle: bytes, now: int) -> _Open:
+        """Open the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""
+        words, active = self._words, self.active
+        shard = self.custody.counters.shard_of(handle)
+        withdrawals, version = words[0], words[shard]
+        standing = self.custody.standing(handle, active.policy, now, move=False)
+        granted = standing.granted if standing else frozenset[str]()
+        expired = now >= active.bundle.manifest.expires
+        routes = {} if expired else active.routes(granted)
+        head = np.full(len(active.bundle.manifest.features), np.nan, np.float32)
+        counted = {name: 0 for name, route in routes.items() if route is not None and route.cap is not None}
+        if standing is not None and any(routes.values()):
+            for drawer in self.custody.drawers(handle, standing, active.purposes, now):
+                hot, plan = Hot.unpack(drawer.hot), active.plans[drawer.purpose]
+                head[list(plan.positions)] = np.frombuffer(hot.fresh(plan, now), np.float32)
+                for name in counted:
+                    route = routes[name]
+                    if route is not None and route.cap is not None and route.purpose == drawer.purpose:
+                        counted[name] = caps_within(hot.caps, name, days=route.cap.days, now=now)
+        for position, field, purpose in active.derived:
+            if purpose in granted:
+                head[position] = now // 3600 % 24 if field == "hour" else (now // 86_400 + 3) % 7
+        seen = _Open(
+            withdrawals=withdrawals,
+            shard=shard,
+            version=version,
+            active=active,
+            since=now,
+            until=self._until(standing, active, granted, now),
+            used=now,
+            generation=standing.generation if standing else 0,
+            routes=routes,
+            granted=granted,
+            head=head.data,
+            buckets={},
+            counted=counted,
+        )
+        with self._lock:
+            for waiting in self._pending.get((handle, seen.generation), ()):
+                if waiting.counts and waiting.receipt.basis.decision in counted:
+                    counted[waiting.receipt.basis.decision] += 1
+            if len(self._open) >= _MOST_OPEN:
+                self._open.clear()
+            self._open[handle] = seen
+        return seen
+
+    def _until(self, standing: Standing | None, active: Active, granted: frozenset[str], now: int) -> int:
+        """Return the first second at which an open record has to be looked at again."""
+        ends = [self.custody.epoch_end(now), (now // 86_400 + 1) * 86_400]
+        ends += [active.plans[purpose].until(now) for purpose in active.purposes if purpose in granted]
+        if any(field == "hour" for _, field, _ in active.derived):
+            ends.append((now // 3600 + 1) * 3600)
+        if standing is not None:
+            ends.append(standing.record.until(now))
+        if active.bundle.manifest.expires > now:
+            ends.append(active.bundle.manifest.expires)
+        return min(ends)
+
+    # Writing
+
+    def observe(self, handle: bytes, events: Sequence[Event], now: int) -> list[str]:
+        """Take in events of one visitor, in one transaction.
+
+        Returns:
+            For each event: empty when taken in, `consent_missing` when no purpose that listens to it is granted,
+            `duplicate` when its id was seen.
+
+        Raises:
+            Unavailable: another process keeps writing this visitor, or the disk refuses; nothing was taken in.
+        """
+        for _ in range(_TRIES):
+            active = self.active
+            standing = self.custody.standing(handle, active.policy, now)
+            if standing is None:
+                return ["consent_missing"] * len(events)
+            names = {event.name for event in events}
+            listening = [purpose for purpose in active.purposes if names & active.plans[purpose].events]
+            drawers = self.custody.drawers(handle, standing, listening, now, cold=any(event.id for event in events))
+            wanted = frozenset().union(*(active.plans[purpose].events for purpose in listening))
+            causes = ["consent_missing" if event.name in wanted else "" for event in events]
+            changed = [
+                (drawer, self._expires(active, standing, drawer.purpose, now))
+                for drawer in drawers
+                if self._take(active, drawer, events, causes, now)
+            ]
+            verdict = self.custody.save(handle, standing, changed, now) if changed else "done"
+            if verdict == "done":
+                return causes
+        raise Unavailable("keeps changing under these events", place="store", remedy="send them again")
+
+    def _take(self, active: Active, drawer: Drawer, events: Sequence[Event], causes: list[str], now: int) -> bool:
+        """Apply to one drawer the events that its purpose listens to; say whether anything changed."""
+        plan, hot = active.plans[drawer.purpose], Hot.unpack(drawer.hot)
+        state, changed = plan.unpack(hot.state), False
+        cold = Cold.unpack(drawer.cold, now)
+        for i, event in enumerate(events):
+            if event.name not in plan.events:
+                continue
+            if event.id and cold.seen(event.id, now):
+                if causes[i] == "consent_missing":
+                    causes[i] = "duplicate"
+                continue
+            plan.apply(state, event)
+            causes[i], changed = "", True
+        if changed:
+            hot.refold(plan, state, now)
+            drawer.hot = hot.pack()
+            if cold.event_ids:
+                drawer.cold = cold.pack()
+        return changed
+
+    def flush(self) -> None:
+        """Bring waiting receipts and cap counts to the store, and forget open records that lie idle.
+
+        What the store can't take now waits for the next time.
+        """
+        now = self.clock()
+        with self._lock:
+            pending, self._pending = self._pending, {}
+            idle = [handle for handle, seen in self._open.items() if abs(now - seen.used) > _IDLE_SECONDS]
+            for handle in idle:
+                del self._open[handle]
+        for (handle, generation), waiting in pending.items():
+            try:
+                self._settle(handle, generation, waiting, now)
+            except Unavailable:
+                with self._lock:
+                    self._pending.setdefault((handle, generation), []).extend(waiting)
+
+    def _settle(self, handle: bytes, generation: int, waiting: Iterable[_Pending], now: int) -> None:
+        waiting = list(waiting)
+        for _ in range(_TRIES):
+            active = self.active
+            standing = self.custody.standing(handle, active.policy, now)
+            if standing is None or standing.generation != generation:
+                return
+            changed = []
+            purposes = sorted({one.purpose for one in waiting})
+            for drawer in self.custody.drawers(handle, standing, purposes, now, cold=True):
+                hot, cold = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now)
+                for one in waiting:
+                    if one.purpose == drawer.purpose:
+                        cold.receipts.append(one.receipt)
+                        if one.counts:
+                            hot.count(one.receipt.basis.decision, one.receipt.time, keep_days=one.keep_days)
+                cold.receipts = cold.receipts[-RECEIPTS:]
+                drawer.hot, drawer.cold = hot.pack(), cold.pack()
+                changed.append((drawer, self._expires(active, standing, drawer.purpose, now)))
+            if not changed or self.custody.save(handle, standing, changed, now) != "conflict":
+                return
+        raise Unavailable("keeps changing under these receipts", place="store")
+
+    def _expires(self, active: Active, standing: Standing, purpose: str, now: int) -> int:
+        days = active.retention_days.get(purpose, 0)
+        return expiry(now, consent_until=standing.record.grants[purpose][1], retention_days=days)
+
+    def choose(self, handle: bytes, granted: frozenset[str], source: str) -> Erasure:
+        """Store a choice; see `Custody.choose`."""
+        erased = self.custody.choose(handle, self.active.policy, granted, source=source, now=self.clock())
+        self._open.pop(handle, None)
+        return erased
+
+    def erase(self, handle: bytes) -> Erasure:
+        """Erase everything kept about the visitor, in memory too; see `Custody.erase`."""
+        with self._lock:
+            for key in [key for key in self._pending if key[0] == handle]:
+                del self._pending[key]
+            self._open.pop(handle, None)
+        return self.custody.erase(handle, self.active.policy, self.clock())
+
+    def export(self, handle: bytes) -> dict[str, Any]:
+        """Return everything kept about the visitor in plain values; empty when nothing is."""
+        self.flush()
+        active, now = self.active, self.clock()
+        standing = self.custody.standing(handle, active.policy, now)
+        if standing is None:
+            return {}
+        record = standing.record
+        held: dict[str, Any] = {
+            "consent": {
+                "granted": sorted(standing.granted),
+                "refused": sorted(set(active.policy.purposes) - standing.granted),
+                "source": record.source,
+                "time": record.time,
+                "expires": record.expires,
+            },
+            "purposes": {},
+        }
+        features = active.bundle.manifest.features
+        for drawer in self.custody.drawers(handle, standing, sorted(standing.granted), now, cold=True):
+            hot, cold, plan = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now), active.plans.get(drawer.purpose)
+            columns = np.frombuffer(hot.fresh(plan, now), np.float32) if plan else ()
+            values = {features[i].name: value for i, value in zip(plan.positions if plan else (), columns, strict=True)}
+            held["purposes"][drawer.purpose] = {
+                "features": {name: _spoken(features, name, float(value)) for name, value in values.items()},
+                "times_shown": {name: sum(days.values()) for name, days in hot.caps.items()},
+                "receipts": [receipt.as_table() for receipt in cold.receipts],
+                "events_remembered": len(cold.event_ids),
+            }
+        self.custody.exported(handle, standing, now)
+        return held
+
+
+def _spoken(features: Sequence[Any], name: str, value: float) -> Any:
+    """Return a feature's value as a person reads it: a category's name, a number, or None for nothing."""
+    if value != value:
+        return None
+    feature = next(one for one in features if one.name == name)
+    if feature.values:
+        return feature.values[int(value)]
+    return int(value) if value.is_integer() else value

@@ -1,0 +1,134 @@
+"""One purpose's profile: a hot record that a decision reads, and a cold one that it never does.
+
+Hot: `[schema stamp, valid until, folded columns (float32), caps, state]`, the state as bytes that only an event or an
+outdated fold decodes. Cold: `[receipts, event ids]`: the last 20 receipts, the last 128 event ids of 24 hours at eight
+bytes each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from entrenous.decision import Basis, Receipt
+from entrenous.features import Plan, State
+from entrenous_consent.errors import Malformed
+from entrenous_consent.packing import pack, unpack
+
+__all__ = ["EVENT_IDS", "RECEIPTS", "RECEIPT_DAYS", "Cold", "Hot", "caps_within"]
+
+RECEIPTS = 20
+RECEIPT_DAYS = 90
+"""How long a receipt is kept, and so how long the record of a decision's purpose lives at least."""
+EVENT_IDS = 128
+_EVENT_SECONDS = 86_400
+_LIMIT = 1 << 20
+
+Caps = dict[str, dict[int, int]]
+"""Decision to UTC day to how often an arm other than the default was given."""
+
+
+def caps_within(caps: Caps, decision: str, *, days: int, now: int) -> int:
+    """Return how often `decision` counted in the last `days` UTC days, the current one included."""
+    today = now // 86_400
+    return sum(count for day, count in caps.get(decision, {}).items() if today - days < day <= today)
+
+
+@dataclass(slots=True)
+class Hot:
+    """What a decision reads.
+
+    Attributes:
+        columns: the purpose's columns, float32 bytes in the order of `Plan.positions`; valid in `[made, until)`.
+        state: packed, as `Plan.pack` wrote it.
+    """
+
+    stamp: bytes = b""
+    made: int = 0
+    until: int = 0
+    columns: bytes = b""
+    caps: Caps = field(default_factory=dict)
+    state: bytes = b"\x90"
+
+    @classmethod
+    def unpack(cls, data: bytes | None) -> Hot:
+        """Return the record, or an empty one for None.
+
+        Raises:
+            Malformed: the bytes are not a hot record.
+        """
+        if data is None:
+            return cls()
+        try:
+            stamp, made, until, columns, caps, state = unpack(data, place="hot record", longest=_LIMIT)
+            return cls(stamp, made, until, columns, {name: dict(days) for name, days in caps}, state)
+        except (TypeError, ValueError) as error:
+            raise Malformed("is not a hot record", place="hot record") from error
+
+    def pack(self) -> bytes:
+        """Return the record as msgpack."""
+        caps = [
+            [name, [[day, count] for day, count in sorted(days.items())]] for name, days in sorted(self.caps.items())
+        ]
+        return pack([self.stamp, self.made, self.until, self.columns, caps, self.state])
+
+    def fresh(self, plan: Plan, now: int) -> bytes:
+        """Return the purpose's columns at `now`, folded anew if the stored fold is of another schema or bucket."""
+        if self.stamp == plan.stamp and self.made <= now < self.until:
+            return self.columns
+        return plan.fold(plan.unpack(self.state), now)
+
+    def refold(self, plan: Plan, state: State, now: int) -> None:
+        """Take in a changed `state`."""
+        self.stamp, self.made, self.until = plan.stamp, now, plan.until(now)
+        self.columns, self.state = plan.fold(state, now), plan.pack(state, now)
+
+    def count(self, decision: str, now: int, *, keep_days: int) -> None:
+        """Count one answer of `decision` today, and forget days beyond `keep_days`."""
+        today = now // 86_400
+        days = self.caps.setdefault(decision, {})
+        days[today] = days.get(today, 0) + 1
+        self.caps[decision] = {day: count for day, count in days.items() if day > today - keep_days}
+
+
+@dataclass(slots=True)
+class Cold:
+    """What a decision never reads."""
+
+    receipts: list[Receipt] = field(default_factory=list)
+    event_ids: list[tuple[int, bytes]] = field(default_factory=list)
+
+    @classmethod
+    def unpack(cls, data: bytes | None, now: int) -> Cold:
+        """Return the record without the receipts that are too old at `now`, or an empty one for None.
+
+        Raises:
+            Malformed: the bytes are not a cold record.
+        """
+        if data is None:
+            return cls()
+        try:
+            receipts, ids = unpack(data, place="cold record", longest=_LIMIT)
+            young = [one for one in map(_receipt, receipts) if now - one.time < RECEIPT_DAYS * 86_400]
+            return cls(young, [(time, identifier) for time, identifier in ids])
+        except (TypeError, ValueError) as error:
+            raise Malformed("is not a cold record", place="cold record") from error
+
+    def pack(self) -> bytes:
+        """Return the record as msgpack."""
+        receipts = [[one.id, one.time, *one.basis] for one in self.receipts[-RECEIPTS:]]
+        return pack([receipts, self.event_ids[-EVENT_IDS:]])
+
+    def seen(self, identifier: bytes, now: int) -> bool:
+        """Say whether this event id was taken in within 24 hours; remember it if not."""
+        self.event_ids = [(time, known) for time, known in self.event_ids if now - time < _EVENT_SECONDS]
+        if any(known == identifier for _, known in self.event_ids):
+            return True
+        self.event_ids.append((now, identifier))
+        return False
+
+
+def _receipt(parts: list[Any]) -> Receipt:
+    identifier, time, *basis = parts
+    *plain, consents, withheld = basis
+    return Receipt(identifier, time, Basis._make([*plain, tuple((p, v) for p, v in consents), tuple(withheld)]))

@@ -1,0 +1,137 @@
+"""A feature's declaration: what it may say, and what is refused with its place and a remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrenous.features import DECAY_SCALE, Feature, decay_weights, parse_feature, parse_schema, stamp
+from entrenous_consent.errors import Malformed
+from entrenous_consent.parsing import Table
+
+RULES = {
+    "purpose": "personalize",
+    "category": "user.behavior.purchase_history",
+    "source": "app",
+    "retention_days": 90,
+}
+COUNT = {"name": "purchases", "kind": "count", "event": "purchase", "window": 28, **RULES}
+SUM = COUNT | {"kind": "sum", "field": "value"}
+DECAYED = SUM | {"kind": "decayed_sum", "half_life": 7}
+TOP = COUNT | {"kind": "top", "field": "category", "values": ["shoes", "hats"]}
+CONTEXT = {"name": "device", "kind": "context", "field": "device", "values": ["phone", "desktop"], **RULES}
+
+
+def parse(values):
+    return parse_feature(Table(values, "features[0]"))
+
+
+def without(values, key):
+    return {kept: value for kept, value in values.items() if kept != key}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        COUNT,
+        COUNT | {"unit": "hour", "window": 336},
+        COUNT | {"kind": "days"},
+        COUNT | {"kind": "recency"},
+        SUM,
+        DECAYED,
+        TOP,
+        TOP | {"kind": "last", "field": "brand"},
+        CONTEXT,
+        without(CONTEXT, "values"),
+        without(CONTEXT, "values") | {"field": "hour"},
+        without(CONTEXT, "values") | {"field": "weekday", "retention_days": 0},
+    ],
+)
+def test_a_declaration_written_out_is_read_back_the_same(values):
+    feature = parse(values)
+
+    assert isinstance(feature, Feature)
+    assert parse(feature.as_table()) == feature
+
+
+def test_the_unit_is_a_day_unless_said_otherwise():
+    assert parse(COUNT).unit == "day"
+
+
+@pytest.mark.parametrize(
+    ("values", "place", "remedy"),
+    [
+        (COUNT | {"kind": "median"}, "kind", "use one of: context, count"),
+        (without(COUNT, "kind"), "kind", "add it"),
+        (COUNT | {"event": "buy"}, "event", "use one of:"),
+        (without(COUNT, "event"), "event", "add it"),
+        (COUNT | {"window": 91}, "window", "shorten it or raise retention_days"),
+        (COUNT | {"window": 2, "retention_days": 1}, "window", "shorten it or raise retention_days"),
+        (COUNT | {"window": 0}, "window", ""),
+        (COUNT | {"window": True}, "window", ""),
+        (COUNT | {"window": 401, "retention_days": 3650}, "window", ""),
+        (COUNT | {"unit": "hour", "window": 337}, "window", ""),
+        (COUNT | {"unit": "week"}, "unit", "use one of: day, hour"),
+        (COUNT | {"kind": "days", "unit": "hour"}, "unit", "use one of: day"),
+        (COUNT | {"field": "value"}, "field", "remove it"),
+        (COUNT | {"windows": 3}, "windows", "remove it"),
+        (COUNT | {"name": "Purchases"}, "name", "use a-z"),
+        (COUNT | {"purpose": ""}, "purpose", "fill it in"),
+        (without(COUNT, "purpose"), "purpose", "add it"),
+        (COUNT | {"retention_days": 10**6}, "retention_days", ""),
+        (SUM | {"field": "brand"}, "field", "use one of: price, value, quantity"),
+        (SUM | {"half_life": 7}, "half_life", "remove it"),
+        (without(DECAYED, "half_life"), "half_life", "add it"),
+        (DECAYED | {"half_life": 0}, "half_life", ""),
+        (TOP | {"field": "price"}, "field", "use one of: brand, category"),
+        (TOP | {"values": []}, "values", "list the category's values"),
+        (TOP | {"values": ["hats", "hats"]}, "values", ""),
+        (TOP | {"values": ["hats", 7]}, "values[1]", ""),
+        (CONTEXT | {"field": "hour"}, "values", "remove it"),
+        (CONTEXT | {"event": "purchase"}, "event", "remove it"),
+    ],
+)
+def test_a_bad_declaration_is_refused_with_its_place_and_a_remedy(values, place, remedy):
+    with pytest.raises(Malformed) as caught:
+        parse(values)
+
+    assert caught.value.place == f"features[0].{place}"
+    assert remedy in caught.value.remedy
+
+
+def test_a_schema_keeps_the_order_of_its_features():
+    schema = parse_schema([Table(COUNT), Table(CONTEXT), Table(SUM | {"name": "spent"})])
+
+    assert [feature.name for feature in schema] == ["purchases", "device", "spent"]
+
+
+def test_a_name_declared_twice_is_refused():
+    with pytest.raises(Malformed, match="is declared twice") as caught:
+        parse_schema([Table(COUNT, "features[0]"), Table(SUM, "features[1]")])
+
+    assert (caught.value.place, caught.value.remedy) == ("features[1].name", "rename one")
+
+
+def test_an_empty_schema_is_refused():
+    with pytest.raises(Malformed, match="declares no feature") as caught:
+        parse_schema([])
+
+    assert (caught.value.place, caught.value.remedy) == ("features", "declare at least one")
+
+
+def test_decay_weights_are_integers_that_halve_every_half_life():
+    weights = decay_weights(2, 5)
+
+    assert weights[::2] == (DECAY_SCALE, DECAY_SCALE // 2, DECAY_SCALE // 4)
+    assert weights[1] ** 2 <= DECAY_SCALE**2 // 2 < (weights[1] + 1) ** 2
+    assert all(isinstance(weight, int) for weight in weights)
+
+
+def test_the_stamp_changes_with_any_declaration_and_with_their_order():
+    one, other = parse(COUNT), parse(SUM | {"name": "spent"})
+    longer = parse(COUNT | {"window": 29})
+
+    stamps = {stamp(features) for features in ([one, other], [other, one], [longer, other], [one])}
+
+    assert len(stamps) == 4
+    assert all(len(value) == 8 for value in stamps)
+    assert stamp([one, other]) == stamp([parse(COUNT), other])
