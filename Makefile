@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup check test bench bench-smoke demo demo-model fuzz clean
+.PHONY: setup check test bench bench-smoke demo demo-model clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)

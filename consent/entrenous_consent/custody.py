@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from entrenous_consent import audit
-from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
+from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavailable
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import CONSENT_KEY, PrivacyPolicy
@@ -79,6 +79,11 @@ class Custody:
         self._epoch = epoch
         self._mac = lru_cache(maxsize=64)(lambda key: keyed(key))
 
+    def prepare(self, policy: PrivacyPolicy, now: int) -> None:
+        """Make the current epoch's keys, so that no visitor waits for one or is the first to need it."""
+        for purpose in (CONSENT_KEY, *policy.purposes):
+            self.keyring.epoch_key(purpose, now // self._epoch)
+
     def epoch_end(self, now: int) -> int:
         """Return the second at which the current epoch ends."""
         return (now // self._epoch + 1) * self._epoch
@@ -94,13 +99,17 @@ class Custody:
             Unauthentic: the row does not open. Unavailable: the store cannot be read.
         """
         epoch = now // self._epoch
-        found = self._standing(handle, policy, now, epoch)
-        if found is None and self.keyring.past_epoch_key(CONSENT_KEY, epoch - 1):
-            found = self._standing(handle, policy, now, epoch - 1)
-            if found is not None and move:
-                self._move(handle, found, epoch, now)
-                found = self._standing(handle, policy, now, epoch)
-        return found
+        for _ in range(_TRIES):
+            found = self._standing(handle, policy, now, epoch)
+            if found is not None or not self.keyring.past_epoch_key(CONSENT_KEY, epoch - 1):
+                return found
+            past = self._standing(handle, policy, now, epoch - 1)
+            if past is None:
+                return self._standing(handle, policy, now, epoch)  # moved by another process since we looked
+            if not move:
+                return past
+            self._move(handle, past, epoch, now)
+        raise Unavailable("keeps changing while it moves to a new epoch", place="store", remedy="try again")
 
     def _standing(self, handle: bytes, policy: PrivacyPolicy, now: int, epoch: int) -> Standing | None:
         pseudonym = self._pseudonym(handle, CONSENT_KEY, epoch)
@@ -156,9 +165,14 @@ class Custody:
 
         Returns:
             `conflict` when another writer was first: read again and replay. `dropped` when consent moved on.
+
+        Raises:
+            Forbidden: a drawer of a purpose that `standing` does not grant.
         """
         writes: list[Write] = []
         for drawer, expires in changed:
+            if drawer.purpose not in standing.granted:
+                raise Forbidden("is not granted", place=f"purpose {drawer.purpose}", remedy="ask for its drawer again")
             guard = (standing.row, standing.generation)
             hot = drawer.box.seal(b"hot", drawer.hot or b"")
             writes.append(
@@ -176,6 +190,8 @@ class Custody:
                 writes.append(
                     Put(name=drawer.cold_name, value=cold, expires=expires, expect=drawer.cold_version, guard=guard)
                 )
+            elif drawer.wrapped is not None:
+                writes.append(Delete(drawer.cold_name))  # a cold row that outlived its key
         verdict = self.store.transact(writes, now=now, durable=False)
         if verdict == "done":
             self.counters.raise_shard(self.counters.shard_of(handle))
@@ -241,6 +257,7 @@ class Custody:
             pseudonym = self._pseudonym(handle, purpose, epoch)
             if self.store.read(pseudonym[:8], now) is None:
                 box, wrapped = self._vault.create(purpose, pseudonym)
+                yield Delete(pseudonym[8:16])  # a cold row that outlived its key
                 yield Put(
                     name=pseudonym[:8],
                     value=box.seal(b"hot", b""),
@@ -257,18 +274,18 @@ class Custody:
     def erase(self, handle: bytes, policy: PrivacyPolicy, now: int) -> Erasure:
         """Erase everything kept about the visitor, consent included; an audit entry that points to nobody remains.
 
-        What does not open any more is erased all the same.
+        Every name that a key of ours can still form goes: of purposes that the policy has dropped, of past epochs, and
+        of what does not open any more.
         """
-        epoch = now // self._epoch
         try:
-            before = self.standing(handle, policy, now)
+            before = self.standing(handle, policy, now, move=False)
         except (Malformed, Unauthentic):
             before = None
+        self.prepare(policy, now)
         writes: list[Write] = []
-        for purpose in sorted({CONSENT_KEY, *policy.purposes, *(before.record.grants if before else ())}):
-            writes += self._forget(handle, purpose, epoch)
-            if self.keyring.past_epoch_key(purpose, epoch - 1, reload=True):
-                writes += self._forget(handle, purpose, epoch - 1)
+        for epoch, purposes in self.keyring.epochs().items():
+            for purpose in sorted(purposes):
+                writes += self._forget(handle, purpose, epoch)
         if before is not None:
             writes.append(self._audit("erasure", before.record.salt, handle, now, {"policy": policy.version}))
         self.store.transact(writes, now=now, durable=True)
@@ -288,12 +305,15 @@ class Custody:
         self.store.transact([write], now=now, durable=True)
 
     def _move(self, handle: bytes, past: Standing, epoch: int, now: int) -> None:
-        """Bring a visitor from the last epoch's pseudonyms to this one's, in one transaction, under new keys."""
+        """Bring a visitor from the last epoch's pseudonyms to this one's, in one transaction, under new keys.
+
+        What is not granted at this moment is not opened: it is left behind, and goes.
+        """
         writes: list[Write] = [self._consent_row(handle, None, past.record, epoch), Delete(past.row, past.version)]
         for purpose in sorted(past.record.grants):
             old_name = self._pseudonym(handle, purpose, past.epoch)
             row, cold_row = self.store.read(old_name[:8], now), self.store.read(old_name[8:16], now)
-            if row is not None:
+            if row is not None and purpose in past.granted:
                 name = self._pseudonym(handle, purpose, epoch)
                 old = self._vault.unlock(row.wrapped, purpose, old_name)
                 new, wrapped = self._vault.create(purpose, name)
@@ -302,8 +322,8 @@ class Custody:
                 if cold_row is not None:
                     value = new.seal(b"cold", old.open(b"cold", cold_row.value))
                     writes.append(Put(name=name[8:16], value=value, expires=cold_row.expires, expect=0))
-            writes.append(Delete(old_name[:8], row.version if row else None))
-            writes.append(Delete(old_name[8:16], cold_row.version if cold_row else None))
+            writes.append(Delete(old_name[:8], row.version if row else 0))
+            writes.append(Delete(old_name[8:16], cold_row.version if cold_row else 0))
         if self.store.transact(writes, now=now, durable=False) == "done":
             self.counters.raise_shard(self.counters.shard_of(handle))
 

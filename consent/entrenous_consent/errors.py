@@ -28,7 +28,7 @@ class Refusal(Exception):
 
     def __init__(self, what: str, *, place: str = "", remedy: str = "") -> None:
         self.what, self.place, self.remedy = what, place, remedy
-        super().__init__(what, place, remedy)
+        super().__init__(what)  # place and remedy travel in __dict__, so that a pickled error comes back whole
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""

@@ -7,14 +7,13 @@ shard. A reader whose words still stand holds nothing stale.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import mmap
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from entrenous_consent._files import locked, reaching
 from entrenous_consent.errors import Malformed
 
 __all__ = ["SHARDS", "Counters"]
@@ -26,30 +25,37 @@ _SIZE = _HEADER + 8 * (1 + SHARDS)
 
 
 class Counters:
-    """The mapped counters.
+    """The mapped counters. Open them after forking, one object a process.
 
     Attributes:
         words: the counters themselves; `words[0]` is the withdrawal counter, `words[shard_of(handle)]` a shard. Read
             them directly, write them never.
 
     Raises:
-        Malformed: the file is something else.
+        Malformed: the file is something else. Missing, Unavailable: it cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self._thread = threading.Lock()
-        try:
-            with self._locked():
-                if os.fstat(self._file).st_size == 0:
-                    os.write(self._file, _MAGIC.ljust(_HEADER, b"\0") + bytes(_SIZE - _HEADER))
-            if os.fstat(self._file).st_size != _SIZE or os.pread(self._file, len(_MAGIC), 0) != _MAGIC:
-                raise Malformed("is not a counter file", place=str(path), remedy="remove it while nothing runs")
-        except BaseException:
-            os.close(self._file)
-            raise
-        self._map = mmap.mmap(self._file, _SIZE)
+        self._path, self._thread = path, threading.Lock()
+        with reaching(path):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                with locked(self._file):
+                    if os.fstat(self._file).st_size == 0:
+                        self._begin()
+                if os.fstat(self._file).st_size != _SIZE or os.pread(self._file, len(_MAGIC), 0) != _MAGIC:
+                    raise Malformed("is not a counter file", place=str(path), remedy="remove it while nothing runs")
+                self._map = mmap.mmap(self._file, _SIZE)
+            except BaseException:
+                os.close(self._file)
+                raise
         self.words = memoryview(self._map)[_HEADER:].cast("Q")
+
+    def _begin(self) -> None:
+        """Write every byte, so that no later write to the map can find the disk full; or none."""
+        if os.write(self._file, _MAGIC.ljust(_HEADER, b"\0") + bytes(_SIZE - _HEADER)) != _SIZE:
+            os.ftruncate(self._file, 0)
+            raise OSError(errno.ENOSPC, "no room for the counters")
 
     @staticmethod
     def shard_of(handle: bytes) -> int:
@@ -65,17 +71,8 @@ class Counters:
         self._raise(shard)
 
     def _raise(self, index: int) -> None:
-        with self._locked():
+        with self._thread, reaching(self._path), locked(self._file):
             self.words[index] += 1
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._thread:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Release the map and the file."""

@@ -8,19 +8,20 @@ the point.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from entrenous_consent._files import locked, reaching, sync_directory, write_whole
 from entrenous_consent.errors import Malformed, Missing, Unauthentic, Unavailable
 from entrenous_consent.packing import pack, unpack
 
@@ -61,32 +62,39 @@ class FileKeyProvider:
 
     def root(self) -> bytes:
         """Return the key; refuse a file that others may read."""
+        with reaching(self._path):
+            if not self._path.exists():
+                self._make()
+            with self._path.open("rb") as file:
+                mode, key = os.fstat(file.fileno()).st_mode, file.read(KEY_BYTES + 1)
+        if stat.S_IMODE(mode) & 0o077:
+            raise Unavailable("others may read it", place=str(self._path), remedy="chmod 600 and consider it seen")
+        return _checked(key, str(self._path))
+
+    def _make(self) -> None:
+        """Put a whole key in place unless another process was first: a name that exists never names half a key."""
+        fd, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
         try:
-            fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            pass
-        else:
             with os.fdopen(fd, "wb") as file:
                 file.write(os.urandom(KEY_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
-        if stat.S_IMODE(self._path.stat().st_mode) & 0o077:
-            raise Unavailable("others may read it", place=str(self._path), remedy="chmod 600 and consider it seen")
-        key = self._path.read_bytes()
-        if len(key) != KEY_BYTES:
-            raise Malformed(
-                f"is not {KEY_BYTES} bytes", place=str(self._path), remedy="restore it from your key backup"
-            )
-        return key
+            with suppress(FileExistsError):
+                os.link(name, self._path)
+        finally:
+            os.unlink(name)
+        sync_directory(self._path.parent)
 
     def delete(self) -> None:
         """Overwrite the file, then remove it."""
-        if self._path.exists():
-            with self._path.open("r+b") as file:
-                file.write(bytes(KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            self._path.unlink()
+        with reaching(self._path):
+            if self._path.exists():
+                with self._path.open("r+b") as file:
+                    file.write(bytes(KEY_BYTES))
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._path.unlink()
+                sync_directory(self._path.parent)
 
 
 class EnvironmentKeyProvider:
@@ -118,28 +126,12 @@ class MemoryKeyProvider:
     def root(self) -> bytes:
         """Return the key."""
         if not self._key:
-            raise Missing("was deleted", place="root key")
+            raise Missing("was deleted", place="root key", remedy="what it locked is gone; begin with a new keyring")
         return self._key
 
     def delete(self) -> None:
         """Forget it."""
         self._key = b""
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` so that a crash leaves either the old file or the new one, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 class Keyring:
@@ -153,12 +145,14 @@ class Keyring:
         public: keys that are fixed rather than random (`boundary`, or an experiment's id), for a demonstration only.
 
     Raises:
-        Unauthentic: the file does not open under this root key.
+        Unauthentic: the file does not open under this root key. Malformed: the root key is not one. Missing,
+            Unavailable: the directory or the file cannot be used; every method that makes, reads again or destroys a
+            key may say so too.
     """
 
     def __init__(self, path: Path, provider: KeyProvider, *, public: Mapping[str, bytes] | None = None) -> None:
-        self._path = path
-        self._root = AESGCM(provider.root())
+        self._path = path.absolute()
+        self._root = AESGCM(_checked(provider.root(), "root key"))
         self._thread = threading.Lock()
         self._public = dict(public or {})
         with self._locked():
@@ -191,15 +185,17 @@ class Keyring:
         key: bytes | None = self._keys["epochs"].get(epoch, {}).get(purpose)
         return key or self._make("epochs", epoch, purpose)
 
-    def past_epoch_key(self, purpose: str, epoch: int, *, reload: bool = False) -> bytes | None:
+    def past_epoch_key(self, purpose: str, epoch: int) -> bytes | None:
         """Return the key of `purpose` in a past `epoch`, None if there never was one or it was destroyed.
 
-        Args:
-            reload: look at the file again, in case another process made it.
+        Ask after the key of a later epoch: whoever made that looked at the file then, and no past key is made since.
         """
-        keys = self._reload() if reload else self._keys
-        key: bytes | None = keys["epochs"].get(epoch, {}).get(purpose)
+        key: bytes | None = self._keys["epochs"].get(epoch, {}).get(purpose)
         return key
+
+    def epochs(self) -> dict[int, frozenset[str]]:
+        """Return, by epoch, the purposes that have a key, whichever process made it."""
+        return {epoch: frozenset(keys) for epoch, keys in self._reload()["epochs"].items()}
 
     def experiment_key(self, experiment: str) -> bytes:
         """Return the key of a running experiment; made when it is first asked for."""
@@ -232,13 +228,21 @@ class Keyring:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self._thread, self._path.with_name(f"{self._path.name}.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        with self._thread, reaching(self._path):
+            lock = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                with locked(lock):
+                    yield
+            finally:
+                os.close(lock)
 
     def _save(self, keys: Mapping[str, Any]) -> None:
-        nonce = os.urandom(12)
-        write_whole(self._path, nonce + self._root.encrypt(nonce, pack(keys), _AAD))
+        plain, nonce = pack(keys), os.urandom(12)
+        if len(plain) > _KEYRING_LIMIT:
+            raise Unavailable("holds too many keys", place=str(self._path), remedy="sweep, and end old experiments")
+        for left in self._path.parent.glob(f".{self._path.name}.*.new"):
+            left.unlink()  # a writer was killed here: what it left behind may hold a key that is destroyed now
+        write_whole(self._path, nonce + self._root.encrypt(nonce, plain, _AAD))
 
     def _load(self) -> dict[str, Any]:
         data = self._path.read_bytes()
@@ -249,6 +253,12 @@ class Keyring:
                 "does not open under this root key", place=str(self._path), remedy="use the root key it was made with"
             ) from error
         return unpack(plain, place=str(self._path), longest=_KEYRING_LIMIT)  # type: ignore[no-any-return]
+
+
+def _checked(key: bytes, place: str) -> bytes:
+    if len(key) != KEY_BYTES:
+        raise Malformed(f"is not {KEY_BYTES} bytes", place=place, remedy="restore it from your key backup")
+    return key
 
 
 def _new() -> bytes:

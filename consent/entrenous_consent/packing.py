@@ -38,7 +38,7 @@ def unpack(data: bytes, *, place: str, longest: int) -> Any:
         Malformed: too long, cut short, with bytes left over, a key twice, or not in its one encoding.
     """
     if len(data) > longest:
-        raise Malformed(f"is longer than {longest} bytes", place=place)
+        raise Malformed(f"is longer than {longest} bytes", place=place, remedy="fetch or build it again")
     try:
         value = msgpack.unpackb(data, raw=False, strict_map_key=False, object_pairs_hook=_distinct)
         canonical = pack(value) == data

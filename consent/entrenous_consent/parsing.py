@@ -7,6 +7,7 @@ error can say `features[2].retention_days`. Values are taken with typed getters;
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from math import isfinite
@@ -18,6 +19,9 @@ __all__ = ["KEY", "REQUIRED", "Table"]
 
 KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """The shape of every short key of ours: purposes, features, decisions, arms."""
+
+_LARGEST = sys.float_info.max
+_LONGEST_PLACE = 100
 
 REQUIRED: Any = object()
 """The default of a getter whose key must be present."""
@@ -39,13 +43,14 @@ class Table:
     def __init__(self, values: object, path: str = "") -> None:
         self.path = path
         if not isinstance(values, Mapping):
-            raise self._wrong("expected a table", "")
+            raise self._wrong("expected a table", "", "write key = value pairs")
         if not all(isinstance(key, str) for key in values):
-            raise self._wrong("a key is not text", "")
+            raise self._wrong("a key is not text", "", "use short keys of text")
         self._values: Mapping[str, Any] = values
         self._taken: set[str] = set()
 
     def _wrong(self, what: str, key: str, remedy: str = "") -> Malformed:
+        key = key[:_LONGEST_PLACE]
         place = f"{self.path}.{key}" if self.path and key else (key or self.path or "document")
         return Malformed(what, place=place, remedy=remedy)
 
@@ -75,7 +80,7 @@ class Table:
         if key not in self._values:
             return value  # type: ignore[no-any-return]
         if not isinstance(value, str):
-            raise self._wrong("expected text", key)
+            raise self._wrong("expected text", key, "put it in quotes")
         if len(value) > longest:
             raise self._wrong(f"is longer than {longest} characters", key, "shorten it")
         if not empty and not value.strip():
@@ -103,9 +108,9 @@ class Table:
         if key not in self._values:
             return value  # type: ignore[no-any-return]
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self._wrong("expected an integer", key)
+            raise self._wrong("expected an integer", key, "write a whole number")
         if not least <= value <= most:
-            raise self._wrong(f"is outside {least}..{most}", key)
+            raise self._wrong(f"is outside {least}..{most}", key, "choose a value within")
         return value
 
     def number(self, key: str, default: Any = REQUIRED, *, least: float, most: float) -> float:
@@ -114,41 +119,41 @@ class Table:
         if key not in self._values:
             return value  # type: ignore[no-any-return]
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise self._wrong("expected a number", key)
-        if not isfinite(value) or not least <= value <= most:
-            raise self._wrong(f"is outside {least}..{most}", key)
+            raise self._wrong("expected a number", key, "write a number")
+        if not least <= value <= most:  # False for NaN, exact for any integer
+            raise self._wrong(f"is outside {least}..{most}", key, "choose a value within")
         return float(value)
 
     def flag(self, key: str, default: Any = REQUIRED) -> bool:
         """Return a boolean."""
         value = self._take(key, default)
         if not isinstance(value, bool):
-            raise self._wrong("expected true or false", key)
+            raise self._wrong("expected true or false", key, "write one of them, without quotes")
         return value
 
     def scalar(self, key: str) -> str | bool | int | float:
         """Return text, a boolean, an integer or a finite number: a flag's value."""
         value = self._take(key, REQUIRED)
         if not isinstance(value, (str, bool, int, float)) or (isinstance(value, float) and not isfinite(value)):
-            raise self._wrong("expected text, a boolean or a finite number", key)
+            raise self._wrong("expected text, a boolean or a finite number", key, "write one of these")
         if isinstance(value, str) and len(value) > 200:
-            raise self._wrong("is longer than 200 characters", key)
+            raise self._wrong("is longer than 200 characters", key, "shorten it")
         return value
 
     def blob(self, key: str, *, longest: int) -> bytes:
         """Return bytes of at most `longest`."""
         value = self._take(key, REQUIRED)
         if not isinstance(value, bytes):
-            raise self._wrong("expected bytes", key)
+            raise self._wrong("expected bytes", key, "build it with this version's tools")
         if len(value) > longest:
-            raise self._wrong(f"is longer than {longest} bytes", key)
+            raise self._wrong(f"is longer than {longest} bytes", key, "shorten it")
         return value
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         """Return the mapping under `key`, unchecked inside: for payloads that only pass through."""
         value = self._take(key, REQUIRED)
         if not isinstance(value, Mapping):
-            raise self._wrong("expected a table", key)
+            raise self._wrong("expected a table", key, "write key = value pairs")
         return value
 
     def moment(self, key: str) -> int:
@@ -166,9 +171,9 @@ class Table:
         """Return an array of at most `longest` values, unchecked inside."""
         value = self._take(key, default)
         if not isinstance(value, (list, tuple)):
-            raise self._wrong("expected an array", key)
+            raise self._wrong("expected an array", key, "put the values in [ ]")
         if len(value) > longest:
-            raise self._wrong(f"holds more than {longest} values", key)
+            raise self._wrong(f"holds more than {longest} values", key, "remove some")
         return list(value)
 
     def texts(self, key: str, default: Any = REQUIRED, *, longest: int = 4096) -> tuple[str, ...]:
@@ -176,9 +181,9 @@ class Table:
         values = self.array(key, default, longest=longest)
         for i, value in enumerate(values):
             if not isinstance(value, str) or not value.strip() or len(value) > 200:
-                raise self._wrong("expected text of 1 to 200 characters", f"{key}[{i}]")
+                raise self._wrong("expected text of 1 to 200 characters", f"{key}[{i}]", "put it in quotes")
         if len(set(values)) != len(values):
-            raise self._wrong("names a value twice", key)
+            raise self._wrong("names a value twice", key, "remove one")
         return tuple(values)
 
     def names(self, key: str, default: Any = REQUIRED, *, longest: int = 4096) -> tuple[str, ...]:
@@ -194,15 +199,15 @@ class Table:
         values = self.array(key, default)
         for i, value in enumerate(values):
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise self._wrong(f"expected an integer in {least}..{most}", f"{key}[{i}]")
+                raise self._wrong(f"expected an integer in {least}..{most}", f"{key}[{i}]", "change it")
         return tuple(values)
 
     def numbers(self, key: str, default: Any = REQUIRED) -> tuple[float, ...]:
         """Return an array of finite numbers as floats."""
         values = self.array(key, default)
         for i, value in enumerate(values):
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not isfinite(value):
-                raise self._wrong("expected a finite number", f"{key}[{i}]")
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= _LARGEST:
+                raise self._wrong("expected a finite number", f"{key}[{i}]", "change it")
         return tuple(float(value) for value in values)
 
     def table(self, key: str, default: Any = REQUIRED) -> Table:
@@ -218,7 +223,7 @@ class Table:
         """Return a table of tables whose keys are short keys."""
         outer = self.table(key, default)
         if len(outer.keys()) > longest:
-            raise self._wrong(f"holds more than {longest} entries", key)
+            raise self._wrong(f"holds more than {longest} entries", key, "remove some")
         for name in outer.keys():  # noqa: SIM118 — Table.keys is a method of ours, not a mapping's view
             if not KEY.fullmatch(name):
                 raise outer.refuse(name, "is not a short key", "use a-z, 0-9 and _, starting with a letter")

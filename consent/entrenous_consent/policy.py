@@ -208,7 +208,7 @@ class PrivacyPolicy:
             for asked in request.decisions
             if asked.purpose not in self.purposes
         ]
-        return tuple(sorted(refusals))
+        return tuple(sorted(refusals, key=lambda line: line.partition(":")[::2]))
 
 
 def _words(table: Table, key: str) -> dict[str, str]:
@@ -253,7 +253,7 @@ def _purpose(key: str, table: Table) -> Purpose:
 def _feature_rule(table: Table) -> FeatureRule:
     pattern = table.text("name", longest=65)
     if not KEY.fullmatch(pattern.removesuffix("*") or "x"):
-        raise table.refuse("name", "is neither a short key nor a prefix ended by *")
+        raise table.refuse("name", "is neither a short key nor a prefix ended by *", "use a-z, 0-9 and _")
     rule = FeatureRule(
         pattern=pattern,
         purpose=table.name("purpose"),
@@ -319,10 +319,10 @@ def parse_policy(data: bytes, *, place: str = "policy") -> PrivacyPolicy:
             two rules for one name, or an epoch shorter than the longest attribution window.
     """
     if len(data) > POLICY_LIMIT:
-        raise Malformed(f"is longer than {POLICY_LIMIT} bytes", place=place)
+        raise Malformed(f"is longer than {POLICY_LIMIT} bytes", place=place, remedy="shorten it")
     try:
         document = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"is not TOML in UTF-8 ({error})", place=place, remedy="mend that line") from error
     try:
         return _parse(Table(document), sha256(data).digest())
@@ -357,6 +357,8 @@ def _parse(top: Table, digest: bytes) -> PrivacyPolicy:
         digest=digest,
     )
     top.close()
+    if not purposes:
+        raise top.refuse("purposes", "declares none", "declare what data may be used for")
     if CONSENT_KEY in purposes:
         raise top.refuse(f"purposes.{CONSENT_KEY}", "is kept for the choices themselves", "rename the purpose")
     if windows and epoch_days < max(windows):

@@ -27,9 +27,9 @@ def keyed(key: bytes) -> Callable[[bytes], bytes]:
     """Return HMAC-SHA256 under `key` as a function, with both hash states prepared once.
 
     Args:
-        key: at most 64 bytes, ours are 32.
+        key: ours are 32 bytes.
     """
-    padded = key.ljust(64, b"\0")
+    padded = (sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
     inner, outer = sha256(padded.translate(_IPAD)), sha256(padded.translate(_OPAD))
 
     def mac(message: bytes) -> bytes:
@@ -51,7 +51,7 @@ def handle_of(identifier: object, boundary: Callable[[bytes], bytes]) -> bytes:
         raise Malformed("expected text", place="identifier", remedy="give the visitor's own identifier")
     data = identifier.encode("utf-8", "surrogatepass")
     if len(data) > IDENTIFIER_LIMIT:
-        raise Malformed(f"is longer than {IDENTIFIER_LIMIT} bytes", place="identifier")
+        raise Malformed(f"is longer than {IDENTIFIER_LIMIT} bytes", place="identifier", remedy="hash it first")
     return boundary(data)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from entrenous_consent.errors import Forbidden
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table
 from entrenous_consent.policy import PrivacyPolicy
@@ -68,7 +69,9 @@ class ConsentRecord:
         grants: dict[str, tuple[int, int]] = {}
         for i, entry in enumerate(table.array("grants")):
             match entry:
-                case [str(purpose), int(version), int(expiry)]:
+                case [str(purpose), int(version), int(expiry)] if (
+                    purpose not in grants and not isinstance(version, bool) and not isinstance(expiry, bool)
+                ):
                     grants[purpose] = (version, expiry)
                 case _:
                     raise table.refuse(f"grants[{i}]", "is not a grant")
@@ -80,6 +83,8 @@ class ConsentRecord:
             salt=table.blob("salt", longest=SALT_BYTES),
         )
         table.close()
+        if len(record.salt) != SALT_BYTES:
+            raise table.refuse("salt", f"is not {SALT_BYTES} bytes", "erase this visitor")
         return record
 
 
@@ -87,8 +92,13 @@ def choose(policy: PrivacyPolicy, granted: frozenset[str], *, source: str, now: 
     """Return the record of a choice made `now`: `granted` is the whole choice, every other purpose is refused.
 
     The choice itself is remembered as long as the longest-lived purpose, so that a refusal is not asked again sooner.
+
+    Raises:
+        Forbidden: a purpose that `policy` does not have.
     """
     purposes = policy.purposes
+    if not granted <= purposes.keys():
+        raise Forbidden("grants a purpose that the policy does not have", place="choice", remedy="ask again")
     return ConsentRecord(
         grants={purpose: (purposes[purpose].consent_version, now + purposes[purpose].lifetime) for purpose in granted},
         source=source,

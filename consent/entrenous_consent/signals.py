@@ -23,11 +23,13 @@ def from_choices(policy: PrivacyPolicy, choices: object) -> frozenset[str]:
         Malformed: not a map, an unknown purpose, or a value that is neither `True` nor `False`.
     """
     if not isinstance(choices, Mapping):
-        raise Malformed("expected a map from purpose to True or False", place="choices")
+        remedy = "pass the visitor's whole choice"
+        raise Malformed("expected a map from purpose to True or False", place="choices", remedy=remedy)
     known = ", ".join(policy.purposes)
     for purpose, choice in choices.items():
         if purpose not in policy.purposes:
             raise Malformed("names a purpose that the policy does not have", place="choices", remedy=f"known: {known}")
         if choice is not True and choice is not False:
-            raise Malformed("expected True or False", place=f"choices.{purpose}")
+            remedy = "pass what the visitor chose, as a bool"
+            raise Malformed("expected True or False", place=f"choices.{purpose}", remedy=remedy)
     return frozenset(purpose for purpose, choice in choices.items() if choice)

@@ -2,6 +2,9 @@
 
 WAL, `secure_delete` on. A plain write is committed at `synchronous=NORMAL` (survives kill -9), a durable one at `FULL`
 (survives power loss). Readers are single statements read to their end, so that none holds a snapshot open.
+
+SQLite's locks are POSIX locks: closing *any* descriptor of the file drops those of the whole process. So the file is
+opened by hand only where it is made, and processes that open a store at the same moment queue at its directory.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from entrenous_consent._files import locked, reaching
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
 from entrenous_consent.store import Delete, Erasure, Put, Row, Verdict, Write
 from entrenous_consent.vault import WRAPPED_BYTES
@@ -40,6 +45,11 @@ _READ = (
 _READ_WAIT = 0.005
 _WRITE_WAIT = 1.0
 _SCRUB_WAIT = 1.0
+_SCRUB_STEP_MS = 20
+_RESERVE_PAGES = 64
+"""Pages over `most_bytes` that only a transaction that deletes may take: a full store still takes a withdrawal."""
+
+_Run = Callable[..., sqlite3.Cursor]
 
 
 def _integer(name: bytes) -> int:
@@ -51,32 +61,59 @@ class SQLiteStore:
 
     Args:
         path: the database file; made if absent, readable by its owner only.
-        most_bytes: the most the file may grow to; None for no bound of ours.
+        most_bytes: the most the file may grow to, but for a small reserve; None for no bound of ours.
 
     Raises:
-        Malformed: the file is not a store. Unavailable: it is of a newer format, or the disk refuses.
+        Malformed: the file is not a store. Unavailable: it is of a newer format, or the disk refuses. Missing: its
+            directory is not there.
     """
 
     def __init__(self, path: Path, *, most_bytes: int | None = None) -> None:
-        self._path = path
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._path = path.absolute()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
         self._thread = threading.Lock()
-        with self._mapped():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._most_pages = 0
+        with self._mapped(), self._alone():
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self._writer = self._connect(_WRITE_WAIT)
             try:
                 self._prepare(most_bytes)
+                self.read(bytes(8), 0)  # what can't be read says so here, and no visitor waits for the first reader
             except BaseException:
-                self._writer.close()
+                self.close()
                 raise
+            found = self._path.stat()
+        self._file = (found.st_dev, found.st_ino)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold off others who open this store: SQLite answers "busy" at once while a file is being made."""
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            with locked(directory):
+                yield
+        finally:
+            os.close(directory)
 
     def _connect(self, wait: float) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=wait, isolation_level=None, check_same_thread=False)
+        """Return a connection to the file that is there; never make one."""
+        address = f"{self._path.as_uri()}?mode=rw"
+        return sqlite3.connect(address, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
 
     def _prepare(self, most_bytes: int | None) -> None:
         run = self._writer.execute
-        found = run("pragma user_version").fetchall()[0][0]
+
+        def ask(question: str) -> int:
+            return int(run(question).fetchall()[0][0])
+
+        application, found = ask("pragma application_id"), ask("pragma user_version")
+        fresh = not (application or found or ask("select count(*) from sqlite_master"))
+        if application != _APPLICATION and not fresh:
+            raise Malformed(
+                "is a database of another program", place=str(self._path), remedy="choose another directory"
+            )
         if found > FORMAT:
             raise Unavailable(
                 f"is of format {found}, this program knows up to {FORMAT}",
@@ -85,61 +122,71 @@ class SQLiteStore:
             )
         run("pragma journal_mode=wal").fetchall()
         run("pragma secure_delete=on").fetchall()
-        if found == 0:
+        if fresh:
             run("begin immediate")
-            if run("pragma user_version").fetchall()[0][0] == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    run(statement)
-                run(f"pragma application_id={_APPLICATION}")
-                run(f"pragma user_version={FORMAT}")
+            for statement in _SCHEMA.split(";\n"):
+                run(statement)
+            run(f"pragma application_id={_APPLICATION}")
+            run(f"pragma user_version={FORMAT}")
             run("commit")
-        if run("pragma application_id").fetchall()[0][0] != _APPLICATION:
-            raise Malformed(
-                "is a database of another program", place=str(self._path), remedy="choose another directory"
-            )
         if most_bytes is not None:
-            page = run("pragma page_size").fetchall()[0][0]
-            run(f"pragma max_page_count={max(1, most_bytes // page)}").fetchall()
+            self._most_pages = max(1, most_bytes // ask("pragma page_size"))
 
-    def _reader(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect(_READ_WAIT)
-            connection.execute("pragma query_only=on")
-            self._readers.append(connection)
-        return connection
+    def _query(self, question: str, values: tuple[object, ...]) -> list[Any]:
+        """Return every row of one reading statement, on a connection that no other thread uses meanwhile."""
+        if self._closed:
+            raise Unavailable("is closed", place=str(self._path), remedy="open it again")
+        with self._mapped():
+            try:
+                reader = self._idle.pop()
+            except IndexError:
+                reader = self._connect(_READ_WAIT)
+                reader.execute("pragma query_only=on")
+            try:
+                return reader.execute(question, values).fetchall()
+            finally:
+                self._idle.append(reader)
 
     def read(self, name: bytes, now: int) -> Row | None:
         """See `Store.read`."""
-        try:
-            found = self._reader().execute(_READ, (_integer(name), now)).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            raise self._refusal(error) from error
+        found = self._query(_READ, (_integer(name), now))
         return Row._make(found[0]) if found else None
 
-    def transact(self, writes: Sequence[Write], *, now: int, durable: bool) -> Verdict:
-        """See `Store.transact`."""
+    @contextmanager
+    def _transaction(self, *, durable: bool, deletes: bool) -> Iterator[_Run]:
+        """Hold the one write transaction; whoever leaves it without a commit has written nothing."""
         with self._thread, self._mapped():
+            found = self._path.stat()
+            if (found.st_dev, found.st_ino) != self._file:
+                raise Unavailable("was replaced while open", place=str(self._path), remedy="restart this process")
             run = self._writer.execute
+            if self._most_pages:
+                most = self._most_pages + (_RESERVE_PAGES if deletes else 0)
+                run(f"pragma max_page_count={most}").fetchall()
             run("pragma synchronous=full" if durable else "pragma synchronous=normal")
             run("begin immediate")
             try:
-                verdict: Verdict = "done"
-                for write in writes:
-                    if isinstance(write, Put):
-                        verdict = self._put(write, now)
-                    elif isinstance(write, Delete):
-                        verdict = self._delete(_integer(write.name), write.expect)
-                    else:
-                        run("insert into logs (log, entry) values (?, ?)", (write.log, write.entry))
-                    if verdict != "done":
-                        break
-                run("commit" if verdict == "done" else "rollback")
-            except BaseException:
+                yield run
+            finally:
                 if self._writer.in_transaction:
                     run("rollback")
-                raise
-        return verdict
+
+    def transact(self, writes: Sequence[Write], *, now: int, durable: bool) -> Verdict:
+        """See `Store.transact`."""
+        deletes = any(isinstance(write, Delete) for write in writes)
+        with self._transaction(durable=durable, deletes=deletes) as run:
+            for write in writes:
+                verdict: Verdict = "done"
+                if isinstance(write, Put):
+                    verdict = self._put(write, now)
+                elif isinstance(write, Delete):
+                    verdict = self._delete(_integer(write.name), write.expect, now)
+                else:
+                    run("insert into logs (log, entry) values (?, ?)", (write.log, write.entry))
+                if verdict != "done":
+                    return verdict
+            run("commit")
+        return "done"
 
     def _put(self, put: Put, now: int) -> Verdict:
         run = self._writer.execute
@@ -181,11 +228,11 @@ class SQLiteStore:
         run("update slots set wrapped = ? where slot = ?", (wrapped, slot))
         return slot
 
-    def _delete(self, name: int, expect: int | None = None) -> Verdict:
+    def _delete(self, name: int, expect: int | None = None, now: int = 0) -> Verdict:
         run = self._writer.execute
-        found = run("select version, slot from records where name = ?", (name,)).fetchall()
-        version, slot = found[0] if found else (0, 0)
-        if expect is not None and version != expect:
+        found = run("select version, expires, slot from records where name = ?", (name,)).fetchall()
+        version, expires, slot = found[0] if found else (0, now, 0)
+        if expect is not None and expect != (version if expires > now else 0):
             return "conflict"
         if slot:
             run("update slots set wrapped = zeroblob(?) where slot = ?", (WRAPPED_BYTES, slot))
@@ -194,59 +241,61 @@ class SQLiteStore:
         return "done"
 
     def scrub(self) -> Erasure:
-        """See `Store.scrub`: truncate the WAL, retried for a second while a reader stands in the way."""
+        """See `Store.scrub`: truncate the WAL, retried for a second while a reader stands in the way.
+
+        Each try waits only a moment for the reader: it holds off every writer while it waits.
+        """
         deadline = time.monotonic() + _SCRUB_WAIT
         while True:
             with self._thread, self._mapped():
-                busy = self._writer.execute("pragma wal_checkpoint(truncate)").fetchall()[0][0]
+                run = self._writer.execute
+                run(f"pragma busy_timeout={_SCRUB_STEP_MS}").fetchall()
+                try:
+                    busy = run("pragma wal_checkpoint(truncate)").fetchall()[0][0]
+                finally:
+                    run(f"pragma busy_timeout={round(_WRITE_WAIT * 1000)}").fetchall()
             if not busy:
                 return "done"
             if time.monotonic() > deadline:
                 return "pending"
-            time.sleep(0.02)
+            time.sleep(_SCRUB_STEP_MS / 1000)
 
     def sweep(self, now: int) -> int:
         """See `Store.sweep`; then rebuilds the file, so that the slack of its pages holds no old name either."""
+        with self._transaction(durable=True, deletes=True) as run:
+            expired = run("select name from records where expires <= ?", (now,)).fetchall()
+            for (name,) in expired:
+                self._delete(name)
+            run("commit")
         with self._thread, self._mapped():
-            run = self._writer.execute
-            run("pragma synchronous=full")
-            run("begin immediate")
-            try:
-                expired = run("select name from records where expires <= ?", (now,)).fetchall()
-                for (name,) in expired:
-                    self._delete(name)
-                run("commit")
-            except BaseException:
-                if self._writer.in_transaction:
-                    run("rollback")
-                raise
-            run("vacuum")
+            self._writer.execute("vacuum")
         self.scrub()
         return len(expired)
 
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""
-        with self._mapped():
-            rows = self._reader().execute("select entry from logs where log = ? order by seq", (name,)).fetchall()
-        return [entry for (entry,) in rows]
+        return [entry for (entry,) in self._query("select entry from logs where log = ? order by seq", (name,))]
 
     def close(self) -> None:
         """See `Store.close`."""
-        with self._thread:
-            for connection in (*self._readers, self._writer):
-                connection.close()
+        self._closed = True
+        with self._thread, self._mapped():
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
-        """Map SQLite's and the system's exceptions to ours."""
+        """Tell SQLite's and the system's exceptions as ours."""
         try:
-            yield
-        except (sqlite3.Error, OSError) as error:
+            with reaching(self._path):
+                yield
+        except sqlite3.Error as error:
             raise self._refusal(error) from error
 
-    def _refusal(self, error: Exception) -> Refusal:
+    def _refusal(self, error: sqlite3.Error) -> Refusal:
         name, place = getattr(error, "sqlite_errorname", "") or "", str(self._path)
-        if name == "SQLITE_FULL" or getattr(error, "errno", 0) == 28:
+        if name == "SQLITE_FULL":
             return Unavailable("the disk is full", place=place, remedy="free space; nothing acknowledged was lost")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return Unavailable("another process holds it", place=place, remedy="try again")

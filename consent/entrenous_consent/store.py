@@ -3,7 +3,7 @@
 `Store` is the protocol; `MemoryStore` is the shipped fake with the same behaviour, `SQLiteStore` (module `sqlite`) the
 real one. A store sees neither an identifier nor a plaintext. What it promises:
 
-- `read` answers None for what is absent *or* expired.
+- `read` answers None for what is absent *or* expired; a write takes an expired row for absent too.
 - `transact` applies every write or none. A `Put` names the version it saw (`conflict` if that moved on) and may carry a
   guard: the consent row and generation it was made under (`dropped` if that moved on, expired or is gone).
 - A wrapped data key lives in a slot of its own that is overwritten in place when its row is deleted: rows move about
@@ -13,6 +13,7 @@ real one. A store sees neither an identifier nor a plaintext. What it promises:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -62,7 +63,7 @@ class Delete:
     """Remove a row, and destroy its wrapped key; nothing happens if it is absent.
 
     Attributes:
-        expect: the version that was read, where another writer's work must not go with it.
+        expect: the version that was read, 0 for absent, where another writer's work must not go with it.
     """
 
     name: bytes
@@ -108,6 +109,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._rows: dict[bytes, Row] = {}
         self._logs: dict[str, list[bytes]] = {}
+        self._thread = threading.Lock()
 
     def read(self, name: bytes, now: int) -> Row | None:
         """See `Store.read`."""
@@ -116,11 +118,16 @@ class MemoryStore:
 
     def transact(self, writes: Sequence[Write], *, now: int, durable: bool) -> Verdict:
         """See `Store.transact`."""
+        with self._thread:
+            return self._transact(writes, now)
+
+    def _transact(self, writes: Sequence[Write], now: int) -> Verdict:
         rows, logs = dict(self._rows), {name: list(log) for name, log in self._logs.items()}
         for write in writes:
             if isinstance(write, Delete):
                 gone = rows.pop(write.name, None)
-                if write.expect is not None and (gone.version if gone else 0) != write.expect:
+                version = gone.version if gone is not None and gone.expires > now else 0
+                if write.expect is not None and version != write.expect:
                     return "conflict"
                 continue
             if isinstance(write, Append):
@@ -152,10 +159,10 @@ class MemoryStore:
 
     def sweep(self, now: int) -> int:
         """See `Store.sweep`."""
-        expired = [name for name, row in self._rows.items() if row.expires <= now]
-        for name in expired:
-            del self._rows[name]
-        return len(expired)
+        with self._thread:
+            living = {name: row for name, row in self._rows.items() if row.expires > now}
+            swept, self._rows = len(self._rows) - len(living), living
+        return swept
 
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""

@@ -64,7 +64,7 @@ class Box:
         try:
             return self._aes.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._aad + form)
         except (InvalidTag, ValueError) as error:
-            raise Unauthentic("does not open under this visitor's key", place="stored record") from error
+            raise _unauthentic("does not open under this visitor's key") from error
 
 
 class Vault:
@@ -94,7 +94,7 @@ class Vault:
             wrapper = self._wrapper(int.from_bytes(wrapped[:4], "big"))
             key = wrapper.decrypt(wrapped[4:16], wrapped[16:], aad + b"wrap")
         except (InvalidTag, ValueError) as error:
-            raise Unauthentic("its key does not unwrap", place="stored record") from error
+            raise _unauthentic("its key does not unwrap") from error
         return Box(key, aad, self._nonces)
 
     def _bind(self, purpose: str, pseudonym: bytes) -> bytes:
@@ -105,6 +105,10 @@ class Vault:
         if wrapper is None:
             key = self._keyring.generation_key(generation)
             if key is None:
-                raise Unauthentic("its generation was destroyed", place="stored record")
+                raise _unauthentic("its generation was destroyed")
             wrapper = self._wrappers[generation] = AESGCM(key)
         return wrapper
+
+
+def _unauthentic(what: str) -> Unauthentic:
+    return Unauthentic(what, place="stored record", remedy="erase it, or let it expire")

@@ -26,4 +26,7 @@ def labelled_rows(backend: Any, spec: TrainingSpec, events: Any, moments: Any) -
     asked = moments.order_by("row").select(*wanted).to_pyarrow()
     visitors = np.unique(asked["visitor"].to_numpy(), return_inverse=True)[1].astype(np.int64)
     granted = asked["improve"].fill_null(False).to_numpy() if "improve" in wanted else np.zeros(len(y), bool)
-    return Rows(x=table.rows, y=y, visitors=visitors, times=asked["time"].to_numpy(), improve=granted)
+    times = asked["time"].to_numpy()
+    end = int(events.time.max().to_pyarrow().as_py() or 0)
+    known = times + spec.label.within_days * 86_400 <= end
+    return Rows(x=table.rows, y=y, visitors=visitors, times=times, improve=granted, known=known)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entrenous.bundle import MOST_PATTERNS, Arm, Cap, Experiment
+from entrenous.events import EVENT_NAMES
 from entrenous.features import Feature, parse_schema
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
@@ -112,7 +113,7 @@ def parse_spec(data: bytes, *, place: str = "spec") -> TrainingSpec:
         raise Malformed(f"is longer than {_LIMIT} bytes", place=place)
     try:
         top = Table(tomllib.loads(data.decode()))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"is not TOML in UTF-8 ({error})", place=place, remedy="mend that line") from error
     try:
         return _parse(top)
@@ -150,7 +151,7 @@ def _source(table: Table) -> Source:
 
 
 def _label(table: Table) -> Label:
-    label = Label(event=table.name("event"), within_days=table.integer("within_days", least=1, most=366))
+    label = Label(event=table.choice("event", EVENT_NAMES), within_days=table.integer("within_days", least=1, most=366))
     table.close()
     return label
 
@@ -172,6 +173,8 @@ def _learner(table: Table) -> Learner:
 def _decision(table: Table, purposes: set[str]) -> DecisionSpec:
     tranches = table.names("tranches", longest=100)
     shares = table.numbers("shares")
+    if not tranches:
+        raise table.refuse("tranches", "is empty", "name at least one")
     if len(shares) != len(tranches) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise table.refuse("shares", "is not one positive share for each tranche, adding up to 1")
     patterns = tuple(_pattern(table, i, one, purposes) for i, one in enumerate(table.array("patterns")))
@@ -198,8 +201,11 @@ def _decision(table: Table, purposes: set[str]) -> DecisionSpec:
 
 
 def _pattern(table: Table, index: int, purposes: object, known: set[str]) -> tuple[str, ...]:
-    if not isinstance(purposes, list) or not known.issuperset(purposes) or len(set(purposes)) != len(purposes):
-        raise table.refuse(f"patterns[{index}]", "is not a list of the features' purposes")
+    texts = isinstance(purposes, list) and all(isinstance(purpose, str) for purpose in purposes)
+    if not isinstance(purposes, list) or not texts or not purposes:
+        raise table.refuse(f"patterns[{index}]", "is not a list of purposes")
+    if not known.issuperset(purposes) or len(set(purposes)) != len(purposes):
+        raise table.refuse(f"patterns[{index}]", "names a purpose twice, or one that no feature has")
     return tuple(sorted(purposes))
 
 

@@ -42,6 +42,7 @@ class Rows:
         x: float32 [N, F], in the order of the spec's features. y: bool [N], the label.
         visitors: int64 [N], whose row it is, numbered from 0. times: int64 [N], Unix seconds.
         improve: bool [N], whether the visitor granted that models learn from the row.
+        known: bool [N], whether the log reaches past the label's days, so that `y` can be relied on.
     """
 
     x: Floats
@@ -49,6 +50,7 @@ class Rows:
     visitors: NDArray[np.int64]
     times: NDArray[np.int64]
     improve: NDArray[np.bool_]
+    known: NDArray[np.bool_]
 
     def where(self, keep: NDArray[np.bool_]) -> Rows:
         """Return the rows that `keep` [N] marks."""
@@ -58,6 +60,7 @@ class Rows:
             visitors=self.visitors[keep],
             times=self.times[keep],
             improve=self.improve[keep],
+            known=self.known[keep],
         )
 
 
@@ -97,7 +100,8 @@ def train(
         Malformed: too few rows of either class, or a model that cannot be protected or emitted exactly.
         Forbidden: the policy does not permit what the bundle would ask.
     """
-    usable = rows if spec.source.public_research_data else rows.where(rows.improve)
+    allowed = rows if spec.source.public_research_data else rows.where(rows.improve)
+    usable = allowed.where(allowed.known)
     horizon = spec.label.within_days * 86_400
     last = spec.source.train_until - horizon
     learn = usable.where((usable.times >= spec.source.train_from) & (usable.times < last))
@@ -128,7 +132,7 @@ def train(
         "name": spec.name,
         "version": spec.version,
         "public_research_data": spec.source.public_research_data,
-        "rows": {"given": len(rows.x), "without_improve": len(rows.x) - len(usable.x), "learnt": len(learn.x)},
+        "rows": {"given": len(rows.x), "without_improve": len(rows.x) - len(allowed.x), "learnt": len(learn.x)},
         "visitors": int(np.unique(learn.visitors).size),
         "k": spec.learner.k,
         "least_support": trees.least_support(ensemble, learn.x, learn.visitors),

@@ -268,6 +268,10 @@ def _manifest(table: Table) -> Manifest:
         card=table.blob("card", longest=32),
     )
     table.close()
+    if len(manifest.card) != 32:
+        raise table.refuse("card", "is not a SHA-256")
+    if manifest.expires <= manifest.created:
+        raise table.refuse("expires", "is not after created")
     if not decisions:
         raise table.refuse("decisions", "is empty", "declare at least one decision")
     for name in models:

@@ -101,6 +101,7 @@ class Client:
         store = SQLiteStore(config.state / "visitors.db", most_bytes=config.most_store_bytes)
         counters = Counters(config.state / "counters")
         custody = Custody(store, keyring, counters, tenant=policy.tenant, epoch=policy.epoch)
+        custody.prepare(policy, config.clock())
         engine = Engine(custody, active, config.clock)
         client = cls(engine, keyed(keyring.boundary), flush_seconds=config.flush_seconds)
         client._closing += [store.close, counters.close]
@@ -139,6 +140,11 @@ class Client:
         """What a visitor who agrees to everything would choose: for examples and tests, never in place of a banner."""
         return dict.fromkeys(self.policy.purposes, True)
 
+    @property
+    def context_keys(self) -> frozenset[str]:
+        """What a decision may be told of the moment, by the bundle in force."""
+        return frozenset(self._engine.active.supplied)
+
     def visitor(self, identifier: str) -> Visitor:
         """Return the visitor of this identifier, which is pseudonymised here and dropped."""
         try:
@@ -147,8 +153,8 @@ class Client:
             return Visitor(self._engine, None, Outcome(False, "bad_identifier", str(error)))
 
     def flush(self) -> None:
-        """Bring waiting receipts and cap counts to the store now."""
-        self._engine.flush()
+        """Bring waiting receipts and cap counts to the store now; what can't be written is logged, without names."""
+        self._flush_once()
 
     def sweep(self) -> int:
         """Delete what has expired and finish erasures that are pending; return how many rows went.
@@ -257,7 +263,7 @@ class Visitor:
         try:
             return self._engine.decide(handle, name, default, context)
         except Exception as error:
-            return Decision(default, "ERROR", _cause(error, malformed="bad_context"))
+            return Decision(default, "ERROR", _cause(error))
 
     def export(self) -> Outcome:
         """Return, as `data`, everything kept about this visitor in plain values (GDPR Art. 15, 20); empty for
@@ -284,7 +290,7 @@ class Visitor:
         try:
             return work(self._handle)
         except Refusal as error:
-            return Outcome(False, _cause(error, malformed="malformed"), str(error))
+            return Outcome(False, _cause(error), str(error))
         except Exception as error:
             _LOG.error("a request failed: %s", type(error).__name__)
             return Outcome(False, "fault", "something failed here; the log names the kind of error")
@@ -299,12 +305,16 @@ def _parse(described: Mapping[str, Any], now: int, parsed: list[tuple[int, Event
     return Outcome(True)
 
 
-def _cause(error: Exception, *, malformed: str) -> str:
+_OF_THE_CALL = {"context": "bad_context", "choices": "malformed", "event": "malformed", "identifier": "bad_identifier"}
+"""Causes of what the caller got wrong, by where the error says it is; a broken document elsewhere is ours."""
+
+
+def _cause(error: Exception) -> str:
     if isinstance(error, Unavailable):
         return "unavailable"
-    if isinstance(error, Unauthentic) or (isinstance(error, Malformed) and "record" in error.place):
-        return "unreadable"
-    return malformed if isinstance(error, Malformed) else "fault"
+    if isinstance(error, Malformed):
+        return _OF_THE_CALL.get(error.place.partition(".")[0], "unreadable")
+    return "unreadable" if isinstance(error, Unauthentic) else "fault"
 
 
 def _read(path: Path) -> bytes:

@@ -14,7 +14,7 @@ import itertools
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ import numpy as np
 from entrenous.active import Active, Result, Route
 from entrenous.decision import Decision, Receipt
 from entrenous.events import Event
-from entrenous.profile import RECEIPTS, Cold, Hot, caps_within
+from entrenous.profile import Cold, Hot, caps_within
+from entrenous.receipts import Key, Tally, Waiting
 from entrenous_consent.custody import Custody, Drawer, Standing
 from entrenous_consent.errors import Malformed, Unavailable
 from entrenous_consent.pseudonyms import bucket
@@ -56,16 +57,6 @@ class _Open:
     counted: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A decision that has yet to reach the store."""
-
-    purpose: str
-    receipt: Receipt
-    counts: bool
-    keep_days: int
-
-
 class Engine:
     """Works on handles; never sees an identifier.
 
@@ -77,7 +68,7 @@ class Engine:
         self.custody, self.active, self.clock = custody, active, clock
         self._words = custody.counters.words
         self._open: dict[bytes, _Open] = {}
-        self._pending: dict[tuple[bytes, int], list[_Pending]] = {}
+        self._waiting = Waiting(_MOST_OPEN)
         self._lock = threading.Lock()
         self._ids = itertools.count(int.from_bytes(os.urandom(7), "big"))
 
@@ -126,8 +117,8 @@ class Engine:
                 else:
                     seen.counted[route.name] += 1
             receipt = Receipt(next(self._ids), now, result.basis)
-            waiting = self._pending.setdefault((handle, seen.generation), [])
-            waiting.append(_Pending(route.purpose, receipt, result.counts, cap.days if cap else 1))
+            key = (handle, seen.generation, route.purpose)
+            self._waiting.note(key, receipt, counts=result.counts, keep_days=cap.days if cap else 1)
         return result, receipt
 
     def _unrouted(self, seen: _Open, name: str, default: Any, now: int) -> Decision:
@@ -176,15 +167,15 @@ class Engine:
         expired = now >= active.bundle.manifest.expires
         routes = {} if expired else active.routes(granted)
         head = np.full(len(active.bundle.manifest.features), np.nan, np.float32)
-        counted = {name: 0 for name, route in routes.items() if route is not None and route.cap is not None}
+        capped = [(route, route.cap) for route in routes.values() if route is not None and route.cap is not None]
+        counted: dict[str, int] = {}
         if standing is not None and any(routes.values()):
             for drawer in self.custody.drawers(handle, standing, active.purposes, now):
                 hot, plan = Hot.unpack(drawer.hot), active.plans[drawer.purpose]
                 head[list(plan.positions)] = np.frombuffer(hot.fresh(plan, now), np.float32)
-                for name in counted:
-                    route = routes[name]
-                    if route is not None and route.cap is not None and route.purpose == drawer.purpose:
-                        counted[name] = caps_within(hot.caps, name, days=route.cap.days, now=now)
+                for route, cap in capped:
+                    if route.purpose == drawer.purpose:
+                        counted[route.name] = caps_within(hot.caps, route.name, days=cap.days, now=now)
         for position, field, purpose in active.derived:
             if purpose in granted:
                 head[position] = now // 3600 % 24 if field == "hour" else (now // 86_400 + 3) % 7
@@ -204,9 +195,9 @@ class Engine:
             counted=counted,
         )
         with self._lock:
-            for waiting in self._pending.get((handle, seen.generation), ()):
-                if waiting.counts and waiting.receipt.basis.decision in counted:
-                    counted[waiting.receipt.basis.decision] += 1
+            for route, cap in capped:
+                key = (handle, seen.generation, route.purpose)
+                counted[route.name] += self._waiting.counted(key, route.name, days=cap.days, now=now)
             if len(self._open) >= _MOST_OPEN:
                 self._open.clear()
             self._open[handle] = seen
@@ -280,40 +271,43 @@ class Engine:
     def flush(self) -> None:
         """Bring waiting receipts and cap counts to the store, and forget open records that lie idle.
 
-        What the store can't take now waits for the next time.
+        What the store can't take now waits for the next time; what never will be is dropped, and its fault raised when
+        all others are done.
         """
         now = self.clock()
         with self._lock:
-            pending, self._pending = self._pending, {}
+            leaving = self._waiting.leave()
             idle = [handle for handle, seen in self._open.items() if abs(now - seen.used) > _IDLE_SECONDS]
             for handle in idle:
                 del self._open[handle]
-        for (handle, generation), waiting in pending.items():
+        faults: list[Exception] = []
+        for key, tally in leaving.items():
+            written = True
             try:
-                self._settle(handle, generation, waiting, now)
+                self._settle(key, tally, now)
             except Unavailable:
-                with self._lock:
-                    self._pending.setdefault((handle, generation), []).extend(waiting)
+                written = False
+            except Exception as error:
+                faults.append(error)
+            with self._lock:
+                self._waiting.arrived(key, written=written)
+        if faults:
+            raise faults[0]
 
-    def _settle(self, handle: bytes, generation: int, waiting: Iterable[_Pending], now: int) -> None:
-        waiting = list(waiting)
+    def _settle(self, key: Key, tally: Tally, now: int) -> None:
+        """Write one tally into its profile; nothing happens if the consent it was made under has moved on."""
+        handle, generation, purpose = key
         for _ in range(_TRIES):
             active = self.active
             standing = self.custody.standing(handle, active.policy, now)
             if standing is None or standing.generation != generation:
                 return
             changed = []
-            purposes = sorted({one.purpose for one in waiting})
-            for drawer in self.custody.drawers(handle, standing, purposes, now, cold=True):
+            for drawer in self.custody.drawers(handle, standing, [purpose], now, cold=True):
                 hot, cold = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now)
-                for one in waiting:
-                    if one.purpose == drawer.purpose:
-                        cold.receipts.append(one.receipt)
-                        if one.counts:
-                            hot.count(one.receipt.basis.decision, one.receipt.time, keep_days=one.keep_days)
-                cold.receipts = cold.receipts[-RECEIPTS:]
+                tally.settle(hot, cold)
                 drawer.hot, drawer.cold = hot.pack(), cold.pack()
-                changed.append((drawer, self._expires(active, standing, drawer.purpose, now)))
+                changed.append((drawer, self._expires(active, standing, purpose, now)))
             if not changed or self.custody.save(handle, standing, changed, now) != "conflict":
                 return
         raise Unavailable("keeps changing under these receipts", place="store")
@@ -331,8 +325,7 @@ class Engine:
     def erase(self, handle: bytes) -> Erasure:
         """Erase everything kept about the visitor, in memory too; see `Custody.erase`."""
         with self._lock:
-            for key in [key for key in self._pending if key[0] == handle]:
-                del self._pending[key]
+            self._waiting.forget(handle)
             self._open.pop(handle, None)
         return self.custody.erase(handle, self.active.policy, self.clock())
 

@@ -1,8 +1,8 @@
 """One purpose's profile: a hot record that a decision reads, and a cold one that it never does.
 
-Hot: `[schema stamp, valid until, folded columns (float32), caps, state]`, the state as bytes that only an event or an
-outdated fold decodes. Cold: `[receipts, event ids]`: the last 20 receipts, the last 128 event ids of 24 hours at eight
-bytes each.
+Hot: `[schema stamp, made, until, folded columns (float32), caps, state]`, the state as bytes that only an event or an
+outdated fold decodes. Cold: `[receipts, event ids]`: the last 20 receipts of 90 days, the last 128 event ids of 24
+hours at eight bytes each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from entrenous.features import Plan, State
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
 
-__all__ = ["EVENT_IDS", "RECEIPTS", "RECEIPT_DAYS", "Cold", "Hot", "caps_within"]
+__all__ = ["EVENT_IDS", "RECEIPTS", "RECEIPT_DAYS", "Caps", "Cold", "Hot", "caps_within", "count_in"]
 
 RECEIPTS = 20
 RECEIPT_DAYS = 90
@@ -32,6 +32,13 @@ def caps_within(caps: Caps, decision: str, *, days: int, now: int) -> int:
     """Return how often `decision` counted in the last `days` UTC days, the current one included."""
     today = now // 86_400
     return sum(count for day, count in caps.get(decision, {}).items() if today - days < day <= today)
+
+
+def count_in(caps: Caps, decision: str, day: int, count: int, *, keep_days: int) -> None:
+    """Add `count` answers of `decision` on a UTC `day`, and forget days `keep_days` or more before it."""
+    days = caps.setdefault(decision, {})
+    days[day] = days.get(day, 0) + count
+    caps[decision] = {known: number for known, number in days.items() if known > day - keep_days}
 
 
 @dataclass(slots=True)
@@ -82,13 +89,6 @@ class Hot:
         """Take in a changed `state`."""
         self.stamp, self.made, self.until = plan.stamp, now, plan.until(now)
         self.columns, self.state = plan.fold(state, now), plan.pack(state, now)
-
-    def count(self, decision: str, now: int, *, keep_days: int) -> None:
-        """Count one answer of `decision` today, and forget days beyond `keep_days`."""
-        today = now // 86_400
-        days = self.caps.setdefault(decision, {})
-        days[today] = days.get(today, 0) + 1
-        self.caps[decision] = {day: count for day, count in days.items() if day > today - keep_days}
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from entrenous_exporters.demo.replay import GROUPS, Moment, Replay
+from entrenous_exporters.demo.replay import GROUPS, Group, Moment, Replay
 from entrenous_exporters.quality import Quality, assess
 from entrenous_exporters.train import Trained
 
@@ -44,15 +44,15 @@ class Findings:
     """The demonstration's figures.
 
     Attributes:
-        served: quality by consent pattern, of margins the replay itself scored. central: the same graph over every
-            household's trips of the quarter. answers: by group, how often each reason and cause was given.
+        households: each one's group. served: quality by consent pattern, of margins the replay itself scored. central:
+            the same graph over every household's trips of the quarter. answers: by group, how often each reason and
+            cause was given.
         again: by tranche, how many decisions and the share that came again in time.
         first, further: latency from the store, and with the profile open.
         raw_ids_found: occurrences of any raw identifier in any file of the store and keyring.
     """
 
-    households: int
-    groups: Mapping[str, int]
+    households: Mapping[str, Group]
     trips: int
     served: Mapping[str, Quality]
     central: Mapping[str, Quality]
@@ -82,20 +82,24 @@ class Findings:
             )
         console.print(table)
         answers = Table(title="Answers by consent (the mix is ours)", title_justify="left")
+        sizes = self.sizes
         causes = sorted({key for counts in self.answers.values() for key in counts})
         answers.add_column("group")
         answers.add_column("households", justify="right")
         for reason, cause in causes:
             answers.add_column(f"{reason}\n{cause or '-'}", justify="right")
         for group, counts in self.answers.items():
-            answers.add_row(
-                group, str(self.groups[group]), *(f"{counts[key]:,}" if key in counts else "" for key in causes)
-            )
+            answers.add_row(group, str(sizes[group]), *(f"{counts[key]:,}" if key in counts else "" for key in causes))
         console.print(answers)
         facts = Table(show_header=False, box=None)
         for name, value in self.facts():
             facts.add_row(name, value)
         console.print(facts)
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """How many households each group has."""
+        return Counter(group.name for group in self.households.values())
 
     def facts(self) -> list[tuple[str, str]]:
         """Return the remaining figures as name and value."""
@@ -121,15 +125,13 @@ def find(
     trained: Trained,
     warm_seconds: Sequence[float],
     state: Path,
-    households: Sequence[str],
     trips: int,
     seconds: float,
 ) -> Findings:
     """Return the findings of a finished replay whose client is closed."""
     files = [path for folder in (state, state.with_name("keys")) for path in folder.iterdir() if path.is_file()]
     return Findings(
-        households=len(households),
-        groups=Counter(group.name for group in replay.groups.values()),
+        households=replay.groups,
         trips=trips,
         served=_served(replay.moments, trained),
         central={_name(pattern): quality for pattern, quality in trained.quality.items()},
@@ -141,7 +143,7 @@ def find(
         bundle_compressed=len(zlib.compress(trained.data, 9)),
         store_bytes=sum(path.stat().st_size for path in state.iterdir()),
         visitors_kept=_kept(replay),
-        raw_ids_found=sum(path.read_bytes().count(one.encode()) for path in files for one in households),
+        raw_ids_found=sum(path.read_bytes().count(one.encode()) for path in files for one in replay.groups),
         k=_least(trained),
         seconds=seconds,
     )

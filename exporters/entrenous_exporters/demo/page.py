@@ -43,7 +43,7 @@ def render(found: Findings) -> str:
         '<meta name=viewport content="width=device-width, initial-scale=1">',
         f"<title>entrenous: the demonstration</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(sentence)}</h1>",
-        f"<p class=quiet>{found.trips:,} trips of {found.households:,} households, October to December 2017, "
+        f"<p class=quiet>{found.trips:,} trips of {len(found.households):,} households, October to December 2017, "
         "replayed one by one through the client. The trips are real (The Complete Journey, 84.51°); the mix of "
         "consents is ours, and nobody was shown anything: what the arms would have changed is not known here.</p>",
         "<h2>The price of a refusal</h2>",
@@ -98,7 +98,7 @@ def _answers(found: Findings) -> str:
     keys = sorted({key for counts in found.answers.values() for key in counts})
     headings = ("group", "households", *(f"{reason} {cause}".strip() for reason, cause in keys))
     rows = [
-        (group, str(found.groups[group]), *(f"{counts[key]:,}" if key in counts else "" for key in keys))
+        (group, str(found.sizes[group]), *(f"{counts[key]:,}" if key in counts else "" for key in keys))
         for group, counts in found.answers.items()
     ]
     return _table(headings, rows)

@@ -75,7 +75,6 @@ def tell(out: Path, *, households: int, console: Console) -> Findings:
             trained=prepared.trained,
             warm_seconds=warm,
             state=out / "state",
-            households=prepared.households,
             trips=sum(trip.time >= OCTOBER for trip in prepared.trips),
             seconds=perf_counter() - started,
         )
@@ -110,20 +109,15 @@ def _prepare(out: Path, households: int, progress: Progress) -> _Prepared:
     everyone = np.asarray(asked["visitor"].to_pylist())
     active = np.unique(everyone[rows.times >= OCTOBER])
     chosen = sorted(np.random.default_rng(_SEED).choice(active, size=min(households, len(active)), replace=False))
-    known = _known_until(rows, spec.label.within_days)
-    laid = list(_trips(backend, events, chosen, asked, rows, known))
+    laid = list(_trips(backend, events, chosen, asked, rows))
     return _Prepared(trained=trained, trips=laid, households=[str(one) for one in chosen])
 
 
-def _known_until(rows: Rows, days: int) -> int:
-    """Return the second up to which labels are known: the data's end less the label's horizon."""
-    return int(rows.times.max()) - days * 86_400
-
-
-def _trips(backend: Any, events: Any, chosen: Sequence[str], asked: Any, rows: Rows, known: int) -> Iterator[Trip]:
+def _trips(backend: Any, events: Any, chosen: Sequence[str], asked: Any, rows: Rows) -> Iterator[Trip]:
     """Yield the chosen households' trips in order of time, with their line items as events."""
     items = events.filter(events.visitor.isin(list(chosen))).order_by(["time", "basket"]).to_pyarrow().to_pylist()
-    again = dict(zip(zip(asked["visitor"].to_pylist(), asked["time"].to_pylist(), strict=True), rows.y, strict=True))
+    labels = [bool(again) if known else None for again, known in zip(rows.y, rows.known, strict=True)]
+    again = dict(zip(zip(asked["visitor"].to_pylist(), asked["time"].to_pylist(), strict=True), labels, strict=True))
     basket: list[dict[str, Any]] = []
     for i, item in enumerate(items):
         basket.append(item)
@@ -135,7 +129,7 @@ def _trips(backend: Any, events: Any, chosen: Sequence[str], asked: Any, rows: R
             time=time,
             items=tuple(_event(one) for one in basket),
             value=sum(one["value"] for one in basket),
-            again=bool(again[household, time]) if time <= known else None,
+            again=again[household, time],
         )
         basket = []
 

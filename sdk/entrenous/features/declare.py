@@ -44,6 +44,7 @@ __all__ = [
 KINDS = ("context", "count", "days", "decayed_sum", "last", "recency", "sum", "top")
 SECONDS = {"day": 86_400, "hour": 3_600}
 DERIVED = ("hour", "weekday")
+RESERVED = ("improve", "row", "time", "visitor")
 DECAY_SCALE = 1 << 24
 _LONGEST_WINDOW = {"day": 400, "hour": 24 * 14}
 
@@ -114,6 +115,8 @@ def parse_feature(table: Table) -> Feature:
     values: tuple[str, ...] = ()
     if kind == "context":
         field = table.name("field")
+        if field in RESERVED:
+            raise table.refuse("field", "is a column of its own in a table of moments", "rename it")
     else:
         event = table.choice("event", EVENT_NAMES)
         unit = table.choice("unit", ("day",) if kind == "days" else SECONDS, "day")

@@ -1,0 +1,95 @@
+"""What decisions have yet to tell the store: their receipts, and how often an arm was given.
+
+A decision answers at once; its receipt and cap count wait here and reach the profile at the next flush, under the
+consent they were made with. The counts of what waits, and of what is on its way, go on counting towards the cap
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from entrenous.decision import Receipt
+from entrenous.profile import RECEIPTS, Caps, Cold, Hot, caps_within, count_in
+
+__all__ = ["Key", "Tally", "Waiting"]
+
+Key = tuple[bytes, int, str]
+"""Handle, consent generation, purpose."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What waits for one visitor, consent and purpose: the last receipts, and the counts of all."""
+
+    receipts: deque[Receipt] = field(default_factory=lambda: deque(maxlen=RECEIPTS))
+    caps: Caps = field(default_factory=dict)
+    keep_days: int = 1
+
+    def settle(self, hot: Hot, cold: Cold) -> None:
+        """Write this tally into a profile's two records."""
+        for decision, days in self.caps.items():
+            for day, count in days.items():
+                count_in(hot.caps, decision, day, count, keep_days=self.keep_days)
+        cold.receipts = [*cold.receipts, *self.receipts][-RECEIPTS:]
+
+    def merge(self, later: Tally) -> None:
+        """Take in what came to wait while this one could not be written."""
+        self.receipts.extend(later.receipts)
+        self.keep_days = max(self.keep_days, later.keep_days)
+        for decision, days in later.caps.items():
+            for day, count in days.items():
+                count_in(self.caps, decision, day, count, keep_days=self.keep_days)
+
+
+class Waiting:
+    """All tallies of a process. Its owner holds a lock around every call.
+
+    Args:
+        most: how many visitors may wait; what comes beyond while the store is out of reach is dropped.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now: dict[Key, Tally] = {}
+        self._leaving: dict[Key, Tally] = {}
+
+    def note(self, key: Key, receipt: Receipt, *, counts: bool, keep_days: int) -> None:
+        """Add one decision."""
+        tally = self._now.get(key)
+        if tally is None:
+            if len(self._now) >= self._most:
+                return
+            tally = self._now[key] = Tally()
+        tally.receipts.append(receipt)
+        if counts:
+            tally.keep_days = max(tally.keep_days, keep_days)
+            count_in(tally.caps, receipt.basis.decision, receipt.time // 86_400, 1, keep_days=keep_days)
+
+    def counted(self, key: Key, decision: str, *, days: int, now: int) -> int:
+        """Return how often `decision` counted among what has not reached the store."""
+        tallies = (self._now.get(key), self._leaving.get(key))
+        return sum(caps_within(tally.caps, decision, days=days, now=now) for tally in tallies if tally)
+
+    def leave(self) -> dict[Key, Tally]:
+        """Return what waits; it keeps counting until `arrived`."""
+        self._leaving, self._now = self._now, {}
+        return dict(self._leaving)
+
+    def arrived(self, key: Key, *, written: bool) -> None:
+        """Let go of one tally that left, or take it back where it could not be written."""
+        tally = self._leaving.pop(key, None)
+        if tally is None or written:
+            return
+        later = self._now.get(key)
+        if later is not None:
+            tally.merge(later)
+        if later is not None or len(self._now) < self._most:
+            self._now[key] = tally
+
+    def forget(self, handle: bytes) -> None:
+        """Drop everything of one visitor."""
+        for tallies in (self._now, self._leaving):
+            for key in [key for key in tallies if key[0] == handle]:
+                del tallies[key]

@@ -1,0 +1,60 @@
+"""Real processes on one shop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrenous_consent.keys import FileKeyProvider
+from tests.shop import Clock, Shop
+
+
+class Peer:
+    """Another process, asked over its pipes."""
+
+    def __init__(self, home: Path) -> None:
+        script = Path(__file__).with_name("peer.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._read() == "ready"
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def ask(self, *request: Any) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        assert self._process.wait(30) == 0
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """A shop whose root key lies in a file, so that other processes can open it too."""
+    clock = Clock()
+    (tmp_path / "clock").write_text(str(clock()))
+    shop = Shop(tmp_path, clock, provider=FileKeyProvider(tmp_path / "root.key"))
+    yield shop
+    for client in shop.clients:
+        client.close()
+
+
+@pytest.fixture
+def peer(shop: Shop, client: object) -> Iterator[Peer]:
+    peer = Peer(shop.home)
+    yield peer
+    peer.close()

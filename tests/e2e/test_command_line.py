@@ -1,0 +1,133 @@
+"""Bad input on the command line: a clear error that names the place and the remedy, exit code 2, nothing lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SPEC = """
+format = 1
+name = "tiny"
+version = 1
+lifetime_days = 30
+[data]
+events = "events.csv"
+moments = "moments.csv"
+public_research_data = true
+train_until = 2026-02-01
+[label]
+event = "purchase"
+within_days = 3
+[learner]
+trees = 5
+leaves = 4
+learning_rate = 0.3
+k = 2
+[decision]
+name = "promotion"
+purpose = "personalize"
+patterns = [["personalize"]]
+tranches = ["low", "high"]
+shares = [0.5, 0.5]
+default_arm = "none"
+choice = { low = "offer", high = "none" }
+arms = { none = {}, offer = { payload = { code = "TEN" } } }
+[[features]]
+name = "visit_views_7d"
+kind = "count"
+event = "view_item"
+window = 7
+purpose = "personalize"
+category = "user.behavior.browsing_history"
+source = "first_party"
+retention_days = 30
+"""
+POLICY = Path(__file__).parents[2] / "sdk" / "entrenous" / "demo" / "policy.toml"
+START = 1_767_225_600
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    events, moments = ["visitor,time,name"], ["visitor,time"]
+    for number in range(400):
+        time = START + number * 3600
+        events.append(f"v{number % 40},{time},view_item")
+        if number % 3 == 0:
+            events.append(f"v{number % 40},{time + 60},purchase")
+        moments.append(f"v{number % 40},{time}")
+    (tmp_path / "events.csv").write_text("\n".join(events) + "\n")
+    (tmp_path / "moments.csv").write_text("\n".join(moments) + "\n")
+    (tmp_path / "spec.toml").write_text(SPEC)
+    (tmp_path / "policy.toml").write_bytes(POLICY.read_bytes())
+    return tmp_path
+
+
+def _train(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "import sys; from entrenous.cli import main; sys.exit(main())", "train"]
+    arguments = [str(folder / "spec.toml"), "--policy", str(folder / "policy.toml"), "--out", str(folder / "b.msgpack")]
+    return subprocess.run([*command, *arguments, "--created", str(START)], capture_output=True, text=True, cwd=folder)
+
+
+def test_a_table_becomes_a_bundle_and_the_same_inputs_the_same_bytes(folder):
+    run = _train(folder)
+    assert run.returncode == 0, run.stderr
+    first = (folder / "b.msgpack").read_bytes()
+    assert (folder / "b.card.json").exists()
+    assert _train(folder).returncode == 0
+    assert (folder / "b.msgpack").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("spec.toml", "format = 1", "format = 1\ncolour = 3", ["spec.toml: colour", "not a known key", "remove it"]),
+        ("spec.toml", "retention_days = 30\n", "", ["features[0].retention_days", "is missing", "add it"]),
+        ("spec.toml", "window = 7", "window = 31", ["features[0].window", "longer than the retention"]),
+        ("spec.toml", "events.csv", "gone.csv", ["gone.csv", "is not there"]),
+        (
+            "policy.toml",
+            'tenant = "demo_shop"',
+            'tenant = "demo_shop"\nowner = "x"',
+            ["policy.toml: owner", "remove it"],
+        ),
+        (
+            "policy.toml",
+            "retention_days = 90\n",
+            "",
+            ["policy.toml: features[3].retention_days", "is missing"],
+        ),
+        ("policy.toml", "visit_*", "seen_*", ["features.visit_views_7d", "names no such feature", "ask the DPO"]),
+        ("events.csv", "view_item\n", "viewed\n", ["events.csv", "column name", "not an event we know"]),
+        ("events.csv", f"v0,{START},", "v0,1,", ["events.csv", "column time", "(1)"]),
+        ("moments.csv", "visitor,time\n", "visitor,when\n", ["moments.csv", "column"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place_and_remedy(folder, name, old, new, says):
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+    run = _train(folder)
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    for part in says:
+        assert part in run.stderr
+    assert not (folder / "b.msgpack").exists()
+
+
+def test_no_one_to_learn_from_is_said_plainly(folder):
+    text = (folder / "spec.toml").read_text()
+    (folder / "spec.toml").write_text(text.replace("public_research_data = true\n", ""))
+    run = _train(folder)
+    assert run.returncode == 2
+    assert "0 positive rows of 0" in run.stderr
+
+
+def test_help_lists_every_command():
+    command = [sys.executable, "-c", "from entrenous.cli import main; main(['--help'])"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0
+    for name in ("demo", "train"):
+        assert name in run.stdout

