@@ -136,7 +136,7 @@ class SQLiteStore:
         """Return every row of one reading statement, on a connection that no other thread uses meanwhile."""
         if self._closed:
             raise Unavailable("is closed", place=str(self._path), remedy="open it again")
-        with self._mapped():
+        try:
             try:
                 reader = self._idle.pop()
             except IndexError:
@@ -146,6 +146,9 @@ class SQLiteStore:
                 return reader.execute(question, values).fetchall()
             finally:
                 self._idle.append(reader)
+        except (sqlite3.Error, OSError):
+            with self._mapped():
+                raise
 
     def read(self, name: bytes, now: int) -> Row | None:
         """See `Store.read`."""

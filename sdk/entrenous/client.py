@@ -20,7 +20,7 @@ from typing import Any
 
 from entrenous import demo
 from entrenous.active import activate
-from entrenous.bundle import read_bundle
+from entrenous.bundle import Manifest, read_bundle
 from entrenous.decision import Decision, Outcome
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
@@ -139,6 +139,11 @@ class Client:
     def example_choices(self) -> dict[str, bool]:
         """What a visitor who agrees to everything would choose: for examples and tests, never in place of a banner."""
         return dict.fromkeys(self.policy.purposes, True)
+
+    @property
+    def bundle(self) -> Manifest:
+        """What the bundle in force says of itself."""
+        return self._engine.active.bundle.manifest
 
     @property
     def context_keys(self) -> frozenset[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from entrenous import demo
+from entrenous.bundle import encode_bundle, read_bundle
 
 SPEC = """
 format = 1
@@ -129,5 +134,88 @@ def test_help_lists_every_command():
     command = [sys.executable, "-c", "from entrenous.cli import main; main(['--help'])"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0
-    for name in ("demo", "train"):
+    for name in ("demo", "doctor", "train"):
         assert name in run.stdout
+
+
+def _doctor(folder: Path, **changes: Path) -> subprocess.CompletedProcess[str]:
+    paths = {"policy": folder / "policy.toml", "bundle": folder / "bundle.msgpack"}
+    paths |= {"state": folder / "state", "keys": folder / "keys"} | changes
+    command = [sys.executable, "-c", "import sys; from entrenous.cli import main; sys.exit(main())", "doctor"]
+    options = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    return subprocess.run([*command, *options], capture_output=True, text=True)
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Path:
+    demo.write_files(tmp_path, int(time.time()))
+    assert _doctor(tmp_path).returncode == 0
+    return tmp_path
+
+
+def _refused(run: subprocess.CompletedProcess[str], *says: str) -> None:
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    for part in says:
+        assert part in run.stderr
+
+
+def test_doctor_says_what_is_there(deployed):
+    said = _doctor(deployed).stdout
+    for part in ("demo_shop version 1", "demo_promotions version 1, permitted", "history + personalize; personalize"):
+        assert part in said
+
+
+def test_doctor_refuses_one_changed_bit_of_a_model(deployed):
+    path = deployed / "bundle.msgpack"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"TreeEnsembleRegressor")] ^= 1
+    path.write_bytes(data)
+    _refused(_doctor(deployed), "bundle.msgpack: models.promotion", "not the model", "fetch the bundle again")
+
+
+def test_doctor_refuses_an_operator_outside_the_profile(deployed):
+    import onnx
+
+    path = deployed / "bundle.msgpack"
+    bundle = read_bundle(path.read_bytes())
+    model = onnx.load_from_string(bundle.models["promotion"])
+    model.graph.node.append(onnx.helper.make_node("Identity", ["margin"], ["again"]))
+    path.write_bytes(encode_bundle(bundle.manifest, {"promotion": model.SerializeToString()}))
+    _refused(_doctor(deployed), "bundle.msgpack: models.promotion")
+
+
+@pytest.mark.parametrize("attribute", ["nodes_truenodeids", "nodes_featureids"])
+def test_doctor_refuses_a_cycle_and_an_index_out_of_range(deployed, attribute):
+    import onnx
+
+    path = deployed / "bundle.msgpack"
+    bundle = read_bundle(path.read_bytes())
+    model = onnx.load_from_string(bundle.models["promotion"])
+    (found,) = [one for one in model.graph.node[0].attribute if one.name == attribute]
+    found.ints[0] = 0 if attribute == "nodes_truenodeids" else 99
+    path.write_bytes(encode_bundle(bundle.manifest, {"promotion": model.SerializeToString()}))
+    _refused(_doctor(deployed), "bundle.msgpack: models.promotion", "tree 0")
+
+
+def test_doctor_refuses_what_the_policy_forbids(deployed):
+    path = deployed / "policy.toml"
+    rule = 'name = "visit_*"\npurpose = "{}"'
+    path.write_text(path.read_text().replace(rule.format("personalize"), rule.format("history")))
+    _refused(_doctor(deployed), "features.visit_carts_7d.purpose", "ask the DPO")
+
+
+def test_doctor_refuses_a_store_of_a_newer_format_and_leaves_it_alone(deployed):
+    path = deployed / "state" / "visitors.db"
+    with sqlite3.connect(path) as store:
+        store.execute("pragma user_version=99")
+    store.close()
+    before = path.read_bytes()
+    _refused(_doctor(deployed), "visitors.db", "format 99", "upgrade entrenous")
+    assert path.read_bytes() == before
+
+
+def test_doctor_says_when_a_bundle_has_expired(deployed):
+    path = deployed / "bundle.msgpack"
+    path.write_bytes(read_bundle(path.read_bytes()).lasting(created=1, expires=1_000_000_000))
+    _refused(_doctor(deployed), "expired on 2001-09-09", "newer one")

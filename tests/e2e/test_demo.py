@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 
 import pytest
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 HOUSEHOLDS = 60
+PURPOSES = ("personalize", "history", "measure", "improve")
 END = 1_514_779_280
 """The last second of the data, 2018-01-01."""
 
@@ -27,7 +29,19 @@ def told(tmp_path_factory):
     from entrenous_exporters.demo.story import tell
 
     out = tmp_path_factory.mktemp("demo")
-    return out, tell(out, households=HOUSEHOLDS, console=Console(quiet=True))
+    (out / "logs").mkdir()
+    handler = logging.FileHandler(out / "logs" / "everything.log")
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        logging.getLogger("entrenous").debug("the log is open")
+        yield out, tell(out, households=HOUSEHOLDS, console=Console(quiet=True))
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
 
 
 def _varint(name: bytes) -> bytes:
@@ -44,9 +58,8 @@ def _varint(name: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def disk(told):
-    """Everything on disk as one stretch of bytes, and the names a household has under a purpose."""
+    """A way to read everything on disk as one stretch of bytes, and the names a household has under a purpose."""
     out, _ = told
-    data = b"\0".join(path.read_bytes() for folder in ("state", "keys") for path in (out / folder).iterdir())
     keyring = Keyring(out / "keys" / "keyring", FileKeyProvider(out / "keys" / "root.key"))
     epoch = END // parse_policy((out / "policy.toml").read_bytes()).epoch
 
@@ -54,7 +67,15 @@ def disk(told):
         pseudonym = keyed(keyring.epoch_key(purpose, epoch))(handle_of(household, keyed(keyring.boundary)))
         return [pseudonym[:8], pseudonym[8:16]]
 
+    def data() -> bytes:
+        folders = ("state", "keys", "logs")
+        return b"\0".join(path.read_bytes() for folder in folders for path in (out / folder).iterdir())
+
     return data, names
+
+
+def _found(data: bytes, names: list[bytes]) -> bool:
+    return any(form in data for name in names for form in (name, _varint(name)))
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +83,36 @@ def groups(told):
     return told[1].households
 
 
-def test_no_raw_household_id_is_on_disk(told, disk, groups):
-    data, _ = disk
+def test_no_raw_household_id_is_on_disk_or_in_a_log(told, disk, groups):
+    data = disk[0]()
+    assert b"the log is open" in data
     assert len(groups) == HOUSEHOLDS
     assert [household for household in groups if household.encode() in data] == []
     assert told[1].raw_ids_found == 0
 
 
 def test_no_name_of_a_refused_purpose_is_on_disk_and_granted_ones_are(disk, groups):
-    data, names = disk
-    found = {"refused": 0, "granted": 0}
+    read, names = disk
+    data, found = read(), {"refused": 0, "granted": 0}
     for household, group in groups.items():
-        if group.half_way:
-            continue
-        for purpose in ("personalize", "history", "measure", "improve"):
-            kind = "granted" if purpose in (group.granted or ()) else "refused"
-            hot, cold = names(household, purpose)
-            found[kind] += any(form in data for form in (_varint(hot), hot, _varint(cold), cold))
+        if not group.half_way:
+            for purpose in PURPOSES:
+                kind = "granted" if purpose in (group.granted or ()) else "refused"
+                found[kind] += _found(data, names(household, purpose))
     expected = sum(len(group.granted or ()) for group in groups.values() if not group.half_way)
     assert found == {"refused": 0, "granted": expected}
+
+
+def test_after_a_sweep_no_name_of_a_withdrawn_purpose_is_on_disk(told, disk, groups):
+    read, names = disk
+    changed = [household for household, group in groups.items() if group.half_way]
+    assert len(changed) >= 5
+    store = SQLiteStore(told[0] / "state" / "visitors.db")
+    store.sweep(END)
+    store.close()
+    data = read()
+    assert [household for household in changed for one in PURPOSES if _found(data, names(household, one))] == []
+    assert any(_found(data, names(household, "history")) for household, group in groups.items() if group.name == "all")
 
 
 def test_a_refusal_leaves_one_record_and_unknown_none(told, disk, groups):

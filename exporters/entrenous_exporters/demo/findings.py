@@ -21,6 +21,9 @@ from entrenous_exporters.train import Trained
 __all__ = ["Findings", "Latency", "find"]
 
 
+QUESTION = "Will this household shop again within 3 days?"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
     """Percentiles of a decision's time, microseconds, over `count` decisions."""
@@ -70,11 +73,10 @@ class Findings:
 
     def show(self, console: Console) -> None:
         """Print the short table."""
-        table = Table(
-            title="Will this household shop again within 3 days? Last quarter of 2017, real trips", title_justify="left"
-        )
-        for heading in ("consent pattern", "decisions", "AUC", "calibration error", "AUC, all households"):
-            table.add_column(heading, justify="left" if heading == "consent pattern" else "right")
+        table = Table(title=f"{QUESTION} Last quarter of 2017, real trips", title_justify="left")
+        table.add_column("consent pattern", no_wrap=True)
+        for heading in ("decisions", "AUC", "calibration\nerror", "AUC, all\nhouseholds"):
+            table.add_column(heading, justify="right")
         for pattern, quality in self.served.items():
             central = self.central[pattern]
             table.add_row(
@@ -84,14 +86,15 @@ class Findings:
         answers = Table(title="Answers by consent (the mix is ours)", title_justify="left")
         sizes = self.sizes
         causes = sorted({key for counts in self.answers.values() for key in counts})
-        answers.add_column("group")
-        answers.add_column("households", justify="right")
+        answers.add_column("group", no_wrap=True)
+        answers.add_column("house-\nholds", justify="right")
         for reason, cause in causes:
-            answers.add_column(f"{reason}\n{cause or '-'}", justify="right")
+            answers.add_column(f"{reason}\n{cause}".replace("_", "_\n").strip(), justify="right")
         for group, counts in self.answers.items():
-            answers.add_row(group, str(sizes[group]), *(f"{counts[key]:,}" if key in counts else "" for key in causes))
+            cells = (f"{counts[key]:,}" if key in counts else "" for key in causes)
+            answers.add_row(group, str(sizes[group]), *cells)
         console.print(answers)
-        facts = Table(show_header=False, box=None)
+        facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in self.facts():
             facts.add_row(name, value)
         console.print(facts)
@@ -104,10 +107,10 @@ class Findings:
     def facts(self) -> list[tuple[str, str]]:
         """Return the remaining figures as name and value."""
         return [
-            ("first decision of a visit, from the store", _spoken(self.first)),
-            ("further decisions, profile open", _spoken(self.further)),
-            ("bundle", f"{self.bundle_bytes:,} bytes, {self.bundle_compressed:,} compressed"),
-            ("store", f"{self.store_bytes:,} bytes for {self.visitors_kept:,} visitors with a choice on record"),
+            ("first decision of a visit", _spoken(self.first)),
+            ("further decisions", _spoken(self.further)),
+            ("bundle", f"{self.bundle_bytes:,} bytes, {self.bundle_compressed:,} compressed (zlib)"),
+            ("store", f"{self.store_bytes:,} bytes for {self.visitors_kept:,} visitors"),
             ("raw identifiers found on disk", f"{self.raw_ids_found}"),
             ("visitors under every leaf", f"at least {self.k}"),
             ("whole demonstration", f"{self.seconds:.0f} s"),
@@ -116,7 +119,7 @@ class Findings:
 
 def _spoken(latency: Latency) -> str:
     percentiles = f"{latency.p50:.0f} / {latency.p95:.0f} / {latency.p99:.0f} µs"
-    return f"{percentiles} (50th / 95th / 99th percentile of {latency.count:,})"
+    return f"{percentiles} (p50 / p95 / p99 of {latency.count:,})"
 
 
 def find(

@@ -1,0 +1,42 @@
+"""A real full disk: a file system of one megabyte, filled until it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs: run as root")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_refuses_plainly_and_loses_nothing(shop, small_disk, ask):
+    state = small_disk / "state"
+    client = shop.open(state=state)
+    agreed, refused = [], None
+    for number in range(5_000):
+        visitor = client.visitor(f"customer-{number}")
+        refused = visitor.consent(client.example_choices)
+        if not refused.accepted:
+            break
+        agreed.append(visitor)
+    assert refused is not None
+    assert refused.cause == "unavailable"
+    assert "the disk is full" in refused.message
+    assert len(agreed) > 20
+    assert {ask(visitor).reason for visitor in agreed} <= {"TARGETING_MATCH", "SPLIT"}
+    (small_disk / "ballast").unlink(missing_ok=True)
+    client.close()
+    again = shop.open(state=state)
+    kept = [again.visitor(f"customer-{number}").export().data for number in range(len(agreed))]
+    assert all(data["consent"]["granted"] for data in kept)
