@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from entrenous.bundle import MOST_PATTERNS, Arm, Cap, Experiment
+from entrenous.bundle import MOST_PATTERNS, Arm, Cap, Experiment, parse_cap
 from entrenous.events import EVENT_NAMES
 from entrenous.features import Feature, parse_schema
 from entrenous_consent.errors import Malformed, Missing
@@ -194,7 +194,7 @@ def _decision(table: Table, purposes: set[str]) -> DecisionSpec:
         choice=choice,
         default_arm=table.choice("default_arm", arms),
         experiment=_experiment(table.table("experiment")) if table.has("experiment") else None,
-        cap=_cap(table.table("cap")) if table.has("cap") else None,
+        cap=parse_cap(table.table("cap")) if table.has("cap") else None,
     )
     table.close()
     return spec
@@ -228,9 +228,3 @@ def _experiment(table: Table) -> Experiment:
     )
     table.close()
     return experiment
-
-
-def _cap(table: Table) -> Cap:
-    cap = Cap(decisions=table.integer("decisions", least=1, most=10_000), days=table.integer("days", least=1, most=366))
-    table.close()
-    return cap

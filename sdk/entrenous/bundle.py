@@ -35,6 +35,7 @@ __all__ = [
     "Manifest",
     "Pattern",
     "encode_bundle",
+    "parse_cap",
     "read_bundle",
 ]
 
@@ -304,7 +305,7 @@ def _decision(table: Table, purposes: set[str], models: frozenset[str]) -> Decis
         choice=choice,
         default_arm=table.choice("default_arm", arms),
         experiment=_experiment(table.table("experiment")) if table.has("experiment") else None,
-        cap=_cap(table.table("cap")) if table.has("cap") else None,
+        cap=parse_cap(table.table("cap")) if table.has("cap") else None,
     )
     table.close()
     return rule
@@ -353,7 +354,8 @@ def _experiment(table: Table) -> Experiment:
     return experiment
 
 
-def _cap(table: Table) -> Cap:
+def parse_cap(table: Table) -> Cap:
+    """Return the frequency cap in `table`; a training specification writes it the same way."""
     cap = Cap(decisions=table.integer("decisions", least=1, most=10_000), days=table.integer("days", least=1, most=366))
     table.close()
     return cap
