@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from entrenous_consent.errors import Forbidden
+from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.packing import pack, unpack
-from entrenous_consent.parsing import Table
 from entrenous_consent.policy import PrivacyPolicy
 
 __all__ = ["SALT_BYTES", "ConsentRecord", "choose"]
@@ -52,11 +51,9 @@ class ConsentRecord:
         return min((expiry for _, expiry in self.grants.values() if expiry > now), default=self.expires)
 
     def pack(self) -> bytes:
-        """Return the record as msgpack."""
+        """Return the record as msgpack, positional: a decision reads it."""
         grants = [[purpose, *self.grants[purpose]] for purpose in sorted(self.grants)]
-        return pack(
-            {"grants": grants, "source": self.source, "time": self.time, "expires": self.expires, "salt": self.salt}
-        )
+        return pack([grants, self.source, self.time, self.expires, self.salt])
 
     @classmethod
     def unpack(cls, data: bytes) -> ConsentRecord:
@@ -65,27 +62,25 @@ class ConsentRecord:
         Raises:
             Malformed: the bytes are not a consent record.
         """
-        table = Table(unpack(data, place="consent record", longest=_LIMIT), "consent record")
-        grants: dict[str, tuple[int, int]] = {}
-        for i, entry in enumerate(table.array("grants")):
-            match entry:
-                case [str(purpose), int(version), int(expiry)] if (
-                    purpose not in grants and not isinstance(version, bool) and not isinstance(expiry, bool)
-                ):
-                    grants[purpose] = (version, expiry)
-                case _:
-                    raise table.refuse(f"grants[{i}]", "is not a grant")
-        record = cls(
-            grants=grants,
-            source=table.text("source", longest=64),
-            time=table.integer("time", least=0, most=1 << 62),
-            expires=table.integer("expires", least=0, most=1 << 62),
-            salt=table.blob("salt", longest=SALT_BYTES),
+        value = unpack(data, place="consent record", longest=_LIMIT)
+        try:
+            entries, source, time, expires, salt = value
+            grants = {purpose: (version, expiry) for purpose, version, expiry in entries}
+        except (TypeError, ValueError) as error:
+            raise _unreadable() from error
+        sound = len(grants) == len(entries) and all(
+            type(purpose) is str and type(version) is int and type(expiry) is int
+            for purpose, (version, expiry) in grants.items()
         )
-        table.close()
-        if len(record.salt) != SALT_BYTES:
-            raise table.refuse("salt", f"is not {SALT_BYTES} bytes", "erase this visitor")
-        return record
+        if not sound or type(source) is not str or type(salt) is not bytes or len(salt) != SALT_BYTES:
+            raise _unreadable()
+        if type(time) is not int or type(expires) is not int or time < 0 or expires < 0:
+            raise _unreadable()
+        return cls(grants=grants, source=source, time=time, expires=expires, salt=salt)
+
+
+def _unreadable() -> Malformed:
+    return Malformed("is not a choice that was stored", place="consent record", remedy="erase this visitor")
 
 
 def choose(policy: PrivacyPolicy, granted: frozenset[str], *, source: str, now: int, salt: bytes) -> ConsentRecord:

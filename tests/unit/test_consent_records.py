@@ -24,7 +24,7 @@ def record(**grants: tuple[int, int]) -> ConsentRecord:
 
 def written(**changes: object) -> bytes:
     fields = {"grants": [["history", 1, NOW]], "source": "app", "time": NOW, "expires": NOW, "salt": SALT}
-    return pack(fields | changes)
+    return pack([*(fields | changes).values()])
 
 
 def test_a_choice_grants_what_it_names_and_nothing_else():

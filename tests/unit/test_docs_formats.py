@@ -11,7 +11,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -277,9 +277,8 @@ def test_every_attribute_of_a_model_is_described():
     assert rows(SECTIONS["The closed ONNX profile"]).keys() >= {attribute.name for attribute in node.attribute}
 
 
-def test_every_key_of_a_consent_record_is_described(asked: list[Asked]):
-    ConsentRecord.unpack(ConsentRecord(grants={}, source="app", time=0, expires=1, salt=bytes(16)).pack())
-    assert_described(SECTIONS["Consent record"], asked)
+def test_every_field_of_a_consent_record_is_described():
+    assert rows(SECTIONS["Consent record"]).keys() == {field.name for field in fields(ConsentRecord)}
 
 
 def test_every_key_of_a_keyring_is_described(tmp_path: Path):
