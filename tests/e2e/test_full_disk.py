@@ -1,4 +1,4 @@
-"""A real full disk: a file system of one megabyte, filled until it refuses."""
+"""A real full disk: a small file system, filled until it refuses, then given room again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
         pytest.skip("needs the right to mount a tmpfs: run as root")
     yield disk
@@ -21,7 +21,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_refuses_plainly_and_loses_nothing(shop, small_disk, ask):
-    state = small_disk / "state"
+    state, ballast = small_disk / "state", small_disk / "ballast"
+    ballast.write_bytes(bytes(1 << 20))
     client = shop.open(state=state)
     agreed, refused = [], None
     for number in range(5_000):
@@ -35,8 +36,8 @@ def test_a_full_disk_refuses_plainly_and_loses_nothing(shop, small_disk, ask):
     assert "the disk is full" in refused.message
     assert len(agreed) > 20
     assert {ask(visitor).reason for visitor in agreed} <= {"TARGETING_MATCH", "SPLIT"}
-    (small_disk / "ballast").unlink(missing_ok=True)
     client.close()
+    ballast.unlink()
     again = shop.open(state=state)
     kept = [again.visitor(f"customer-{number}").export().data for number in range(len(agreed))]
     assert all(data["consent"]["granted"] for data in kept)
