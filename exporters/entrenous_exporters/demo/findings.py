@@ -110,7 +110,7 @@ class Findings:
             ("first decision of a visit", _spoken(self.first)),
             ("further decisions", _spoken(self.further)),
             ("bundle", f"{self.bundle_bytes:,} bytes, {self.bundle_compressed:,} compressed (zlib)"),
-            ("store", f"{self.store_bytes:,} bytes for {self.visitors_kept:,} visitors"),
+            ("store", f"{self.store_bytes:,} bytes, {self.store_bytes // max(1, self.visitors_kept):,} a visitor kept"),
             ("raw identifiers found on disk", f"{self.raw_ids_found}"),
             ("visitors under every leaf", f"at least {self.k}"),
             ("whole demonstration", f"{self.seconds:.0f} s"),

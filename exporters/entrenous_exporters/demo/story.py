@@ -104,6 +104,7 @@ def _prepare(out: Path, households: int, progress: Progress) -> _Prepared:
     trained = train(spec, policy, rows, created=OCTOBER, progress=step)
     write_whole(out / "policy.toml", policy_text)
     write_whole(out / "bundle.msgpack", trained.data)
+    write_whole(out / "bundle.card.json", trained.card)
     progress.update(task, completed=5, total=5, description=f"trained: {len(trained.data):,} bytes")
     asked = moments.order_by("row").to_pyarrow()
     everyone = np.asarray(asked["visitor"].to_pylist())
