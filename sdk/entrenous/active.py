@@ -21,6 +21,9 @@ from entrenous_consent.pseudonyms import keyed
 
 __all__ = ["Active", "Result", "Route", "activate"]
 
+_MOST_ROUTES = 1024
+"""Combinations of granted purposes that are kept compiled: visitors choose them, so that there may be many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -58,7 +61,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Active:
-    """The pair in force, compiled. Compared by identity: a switch is a new value."""
+    """The pair in force, compiled. Compared by identity: a switch is a new value.
+
+    Attributes:
+        plans: by purpose. supplied: context keys, each with its column, its purpose, and a category's codes.
+        derived: column, field and purpose of what the clock says.
+        retention_days: by purpose that a decision reads. scorers: by model. buckets: an experiment's keyed function.
+    """
 
     policy: PrivacyPolicy
     bundle: Bundle
@@ -67,7 +76,7 @@ class Active:
     derived: tuple[tuple[int, str, str], ...]
     retention_days: Mapping[str, int]
     scorers: Mapping[str, Scorer]
-    keyring: Keyring
+    buckets: Mapping[str, Callable[[bytes], bytes]]
     _routes: dict[frozenset[str], Mapping[str, Route | None]] = field(default_factory=dict)
 
     @property
@@ -79,6 +88,8 @@ class Active:
         """Return, for each decision, the route of a visitor who granted this; None where consent is missing."""
         known = self._routes.get(granted)
         if known is None:
+            if len(self._routes) >= _MOST_ROUTES:
+                self._routes.clear()
             decisions = self.bundle.manifest.decisions.items()
             known = self._routes[granted] = {name: self._route(name, rule, granted) for name, rule in decisions}
         return known
@@ -101,7 +112,7 @@ class Active:
             results=tuple(results),
             held=tuple(held),
             capped=tuple(capped),
-            bucket=keyed(self.keyring.experiment_key(experiment.id)) if experiment else None,
+            bucket=self.buckets[experiment.id] if experiment else None,
             experiment=experiment.id if experiment else "",
             holdout=experiment.holdout if experiment else 0,
             cap=rule.cap,
@@ -133,6 +144,7 @@ def activate(policy: PrivacyPolicy, bundle: Bundle, keyring: Keyring) -> Active:
 
     Raises:
         Forbidden: the policy does not permit what the bundle asks; every refusal is named.
+        Malformed: the runtime refuses a model. Unavailable: a new experiment's key can't be stored.
     """
     refusals = policy.permits(bundle.manifest.request())
     if refusals:
@@ -162,7 +174,11 @@ def activate(policy: PrivacyPolicy, bundle: Bundle, keyring: Keyring) -> Active:
             name: Scorer(model, features=len(schema), columns=_columns(decisions, name))
             for name, model in bundle.models.items()
         },
-        keyring=keyring,
+        buckets={
+            rule.experiment.id: keyed(keyring.experiment_key(rule.experiment.id))
+            for rule in decisions.values()
+            if rule.experiment is not None
+        },
     )
 
 

@@ -172,9 +172,7 @@ def encode_bundle(manifest: Manifest, models: Mapping[str, bytes]) -> bytes:
         "expires": manifest.expires,
         "features": [feature.as_table() for feature in manifest.features],
         "decisions": {name: _decision_table(rule) for name, rule in sorted(manifest.decisions.items())},
-        "models": {
-            name: {"sha256": sha256(data).digest(), "length": len(data)} for name, data in sorted(models.items())
-        },
+        "models": {name: _vouch(data) for name, data in sorted(models.items())},
         "card": manifest.card,
     }
     return pack({"format": _FORMAT, "manifest": pack(table), "models": dict(sorted(models.items()))})
@@ -241,11 +239,17 @@ def read_bundle(data: bytes, *, place: str = "bundle") -> Bundle:
                 place=f"models.{rule.model}",
                 features=len(manifest.features),
                 columns=len(rule.patterns),
+                readable=[_readable(manifest.features, pattern) for pattern in rule.patterns],
             )
     except (Malformed, Unauthentic) as error:
         where = f"{place}: {error.place}" if error.place else place
         raise type(error)(error.what, place=where, remedy=error.remedy) from error
     return Bundle(manifest=manifest, models=models, digest=sha256(data).digest())
+
+
+def _readable(schema: tuple[Feature, ...], pattern: Pattern) -> frozenset[int]:
+    """Return the columns of the vector that a pattern's margin may depend on."""
+    return frozenset(i for i, feature in enumerate(schema) if feature.purpose in pattern.purposes)
 
 
 def _manifest(table: Table) -> Manifest:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -68,18 +71,23 @@ class Config:
 
 
 class Client:
-    """One app or worker process. Make it with `open` or `demo`; after a fork, make another."""
+    """One app or worker process. Make it with `open` or `demo`; after a fork, make another.
+
+    What waits is brought to the store at `close`, and at the end of the program if that was not called.
+    """
 
     def __init__(self, engine: Engine, boundary: Callable[[bytes], bytes], *, flush_seconds: float) -> None:
         self._engine, self._boundary = engine, boundary
         self._stop = threading.Event()
-        self._closing: list[Callable[[], object]] = []
+        self._process, self._closing = os.getpid(), ExitStack()
         self._flusher: threading.Thread | None = None
         if flush_seconds > 0:
             self._flusher = threading.Thread(
                 target=self._flush_forever, args=(flush_seconds,), name="entrenous flush", daemon=True
             )
             self._flusher.start()
+        atexit.register(self.close)
+        os.register_at_fork(after_in_child=partial(_after_fork, weakref.ref(engine)))
 
     @classmethod
     def open(cls, config: Config) -> Client:
@@ -91,20 +99,23 @@ class Client:
         """
         policy = parse_policy(_read(config.policy), place=config.policy.name)
         bundle = read_bundle(_read(config.bundle), place=config.bundle.name)
-        for directory in (config.state, config.keys):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if config.state.resolve() == config.keys.resolve():
-            raise Malformed("is the directory of the store", place="config.keys", remedy="keep keys apart from data")
+        if _directory(config.keys).is_relative_to(_directory(config.state)):
+            raise Malformed(
+                "lies in the directory of the store", place="config.keys", remedy="keep keys apart from data"
+            )
         provider = config.key_provider or FileKeyProvider(config.keys / "root.key")
         keyring = Keyring(config.keys / "keyring", provider, public=config.public_keys)
         active = activate(policy, bundle, keyring)
-        store = SQLiteStore(config.state / "visitors.db", most_bytes=config.most_store_bytes)
-        counters = Counters(config.state / "counters")
-        custody = Custody(store, keyring, counters, tenant=policy.tenant, epoch=policy.epoch)
-        custody.prepare(policy, config.clock())
-        engine = Engine(custody, active, config.clock)
-        client = cls(engine, keyed(keyring.boundary), flush_seconds=config.flush_seconds)
-        client._closing += [store.close, counters.close]
+        with ExitStack() as opened:
+            store = SQLiteStore(config.state / "visitors.db", most_bytes=config.most_store_bytes)
+            opened.callback(store.close)
+            counters = Counters(config.state / "counters")
+            opened.callback(counters.close)
+            custody = Custody(store, keyring, counters, tenant=policy.tenant, epoch=policy.epoch)
+            custody.prepare(policy, config.clock())
+            engine = Engine(custody, active, config.clock)
+            client = cls(engine, keyed(keyring.boundary), flush_seconds=config.flush_seconds)
+            client._closing = opened.pop_all()
         return client
 
     @classmethod
@@ -114,20 +125,21 @@ class Client:
         Its shop is generated, its experiment key public, its store a temporary directory that goes with the client.
         """
         home = Path(tempfile.mkdtemp(prefix="entrenous-demo-"))
-        remove = partial(shutil.rmtree, home, ignore_errors=True)
-        atexit.register(remove)
-        policy, bundle = demo.write_files(home, system_clock())
-        client = cls.open(
-            Config(
-                policy=policy,
-                bundle=bundle,
-                state=home / "state",
-                keys=home / "keys",
-                key_provider=MemoryKeyProvider(),
-                public_keys=demo.PUBLIC_KEYS,
+        with ExitStack() as opened:
+            opened.callback(shutil.rmtree, home, ignore_errors=True)
+            policy, bundle = demo.write_files(home, system_clock())
+            client = cls.open(
+                Config(
+                    policy=policy,
+                    bundle=bundle,
+                    state=home / "state",
+                    keys=home / "keys",
+                    key_provider=MemoryKeyProvider(),
+                    public_keys=demo.PUBLIC_KEYS,
+                )
             )
-        )
-        client._closing += [remove, partial(atexit.unregister, remove)]
+            opened.push(client._closing)
+            client._closing = opened.pop_all()
         return client
 
     @property
@@ -170,15 +182,18 @@ class Client:
         return self._engine.custody.sweep(self._engine.clock())
 
     def close(self) -> None:
-        """Flush, and let go of files. Whatever is asked afterwards gets its default."""
-        if self._stop.is_set():
+        """Flush, and let go of files. Whatever is asked afterwards gets its default.
+
+        Does nothing in a forked child: the files and what waits are its parent's.
+        """
+        if self._stop.is_set() or self._process != os.getpid():
             return
         self._stop.set()
+        atexit.unregister(self.close)
         if self._flusher is not None:
             self._flusher.join()
         self._flush_once()
-        for close in self._closing:
-            close()
+        self._closing.close()
 
     def __enter__(self) -> Client:
         return self
@@ -238,23 +253,23 @@ class Visitor:
         """
         outcomes: list[Outcome] = []
         parsed: list[tuple[int, Event]] = []
-        now = self._engine.clock()
-        for described in events:
-            outcome = self._answer(partial(_parse, described, now, parsed, len(outcomes)))
-            outcomes.append(outcome)
 
         def work(handle: bytes) -> Outcome:
-            causes = self._engine.observe(handle, [event for _, event in parsed], now)
-            for (i, _), cause in zip(parsed, causes, strict=True):
-                outcomes[i] = Outcome(not cause, cause)
+            now = self._engine.clock()
+            for described in _several(events):
+                outcomes.append(self._answer(partial(_parse, described, now, parsed, len(outcomes))))
+            if parsed:
+                causes = self._engine.observe(handle, [event for _, event in parsed], now)
+                for (i, _), cause in zip(parsed, causes, strict=True):
+                    outcomes[i] = Outcome(not cause, cause)
             return Outcome(True)
 
-        if parsed:
-            whole = self._answer(work)
-            if not whole.accepted:
-                for i, _ in parsed:
-                    outcomes[i] = whole
-        return outcomes
+        whole = self._answer(work)
+        if whole.accepted:
+            return outcomes
+        for i, _ in parsed:
+            outcomes[i] = whole
+        return outcomes or [whole]
 
     def decide(self, name: str, default: Any, context: Mapping[str, Any] | None = None) -> Decision:
         """Return the decision `name` for this visitor; `default` with a reason wherever there is none.
@@ -301,6 +316,18 @@ class Visitor:
             return Outcome(False, "fault", "something failed here; the log names the kind of error")
 
 
+def _after_fork(engine: weakref.ref[Engine]) -> None:
+    parents = engine()
+    if parents is not None:
+        parents.orphan()
+
+
+def _several(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    if isinstance(events, Mapping) or not isinstance(events, Iterable):
+        raise Malformed("expected several mappings", place="event", remedy="put one event into a list")
+    return list(events)
+
+
 def _parse(described: Mapping[str, Any], now: int, parsed: list[tuple[int, Event]], index: int, _: bytes) -> Outcome:
     if not isinstance(described, Mapping):
         raise Malformed("expected a mapping", place="event")
@@ -320,6 +347,16 @@ def _cause(error: Exception) -> str:
     if isinstance(error, Malformed):
         return _OF_THE_CALL.get(error.place.partition(".")[0], "unreadable")
     return "unreadable" if isinstance(error, Unauthentic) else "fault"
+
+
+def _directory(path: Path) -> Path:
+    """Return the resolved `path` of a directory, made readable by its owner only if it was not there."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path.resolve(strict=True)
+    except OSError as error:
+        remedy = "check the path in your configuration, and its owner"
+        raise Unavailable(f"cannot be made ({type(error).__name__})", place=str(path), remedy=remedy) from error
 
 
 def _read(path: Path) -> bytes:

@@ -15,7 +15,9 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,11 @@ __all__ = ["Engine"]
 _TRIES = 8
 _MOST_OPEN = 10_000
 _IDLE_SECONDS = 1
+_WRITERS = 64
+"""How many threads may write at once, one to a visitor: two would only replay each other's work. Between processes the
+store's compare-and-swap decides."""
+_FLOAT32_ENDS = 2.0**128 - 2.0**103
+"""From here on a number rounds to an infinite float32."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +77,7 @@ class Engine:
         self._open: dict[bytes, _Open] = {}
         self._waiting = Waiting(_MOST_OPEN)
         self._lock = threading.Lock()
+        self._writing = tuple(threading.Lock() for _ in range(_WRITERS))
         self._ids = itertools.count(int.from_bytes(os.urandom(7), "big"))
 
     # Deciding
@@ -137,6 +145,8 @@ class Engine:
 
     def _context(self, seen: _Open, context: Mapping[str, Any]) -> list[tuple[int, float]]:
         """Return the columns that the caller's context fills, for granted purposes only."""
+        if not isinstance(context, Mapping):
+            raise Malformed("expected a mapping", place="context")
         supplied = []
         for key, value in context.items():
             column = seen.active.supplied.get(key)
@@ -151,14 +161,39 @@ class Engine:
                 code = codes.get(value)
                 if code is not None:
                     supplied.append((position, float(code)))
-            elif isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e30:
-                raise Malformed("expected a finite number", place=f"context.{key}")
+            elif isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise Malformed("expected a number", place=f"context.{key}")
             else:
-                supplied.append((position, float(value)))
+                supplied.append((position, _float32(value)))
         return supplied
 
     def _look(self, handle: bytes, now: int) -> _Open:
-        """Open the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""
+        """Open the visitor, and count what waits beside what is stored; again if a tally of theirs arrived meanwhile.
+
+        All records of one visitor and consent share one count, so that two threads that opened one each count together.
+        """
+        while True:
+            arrivals = self._waiting.arrivals(handle)
+            seen = self._read(handle, now)
+            with self._lock:
+                if self._waiting.arrivals(handle) != arrivals:
+                    continue
+                for name in seen.counted:
+                    route = seen.routes[name]
+                    if route is not None and route.cap is not None:
+                        key = (handle, seen.generation, route.purpose)
+                        seen.counted[name] += self._waiting.counted(key, name, days=route.cap.days, now=now)
+                before = self._open.get(handle)
+                if before is not None and before.generation == seen.generation:
+                    before.counted.update(seen.counted)
+                    seen.counted = before.counted
+                if len(self._open) >= _MOST_OPEN:
+                    self._open.clear()
+                self._open[handle] = seen
+            return seen
+
+    def _read(self, handle: bytes, now: int) -> _Open:
+        """Read the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""
         words, active = self._words, self.active
         shard = self.custody.counters.shard_of(handle)
         withdrawals, version = words[0], words[shard]
@@ -179,7 +214,7 @@ class Engine:
         for position, field, purpose in active.derived:
             if purpose in granted:
                 head[position] = now // 3600 % 24 if field == "hour" else (now // 86_400 + 3) % 7
-        seen = _Open(
+        return _Open(
             withdrawals=withdrawals,
             shard=shard,
             version=version,
@@ -194,14 +229,6 @@ class Engine:
             buckets={},
             counted=counted,
         )
-        with self._lock:
-            for route, cap in capped:
-                key = (handle, seen.generation, route.purpose)
-                counted[route.name] += self._waiting.counted(key, route.name, days=cap.days, now=now)
-            if len(self._open) >= _MOST_OPEN:
-                self._open.clear()
-            self._open[handle] = seen
-        return seen
 
     def _until(self, standing: Standing | None, active: Active, granted: frozenset[str], now: int) -> int:
         """Return the first second at which an open record has to be looked at again."""
@@ -227,24 +254,25 @@ class Engine:
         Raises:
             Unavailable: another process keeps writing this visitor, or the disk refuses; nothing was taken in.
         """
-        for _ in range(_TRIES):
-            active = self.active
-            standing = self.custody.standing(handle, active.policy, now)
-            if standing is None:
-                return ["consent_missing"] * len(events)
-            names = {event.name for event in events}
-            listening = [purpose for purpose in active.purposes if names & active.plans[purpose].events]
-            drawers = self.custody.drawers(handle, standing, listening, now, cold=any(event.id for event in events))
-            wanted = frozenset().union(*(active.plans[purpose].events for purpose in listening))
-            causes = ["consent_missing" if event.name in wanted else "" for event in events]
-            changed = [
-                (drawer, self._expires(active, standing, drawer.purpose, now))
-                for drawer in drawers
-                if self._take(active, drawer, events, causes, now)
-            ]
-            verdict = self.custody.save(handle, standing, changed, now) if changed else "done"
-            if verdict == "done":
-                return causes
+        with self._writing[handle[0] % _WRITERS]:
+            for _ in range(_TRIES):
+                active = self.active
+                standing = self.custody.standing(handle, active.policy, now)
+                if standing is None:
+                    return ["consent_missing"] * len(events)
+                names = {event.name for event in events}
+                listening = [purpose for purpose in active.purposes if names & active.plans[purpose].events]
+                drawers = self.custody.drawers(handle, standing, listening, now, cold=any(event.id for event in events))
+                wanted = frozenset().union(*(active.plans[purpose].events for purpose in listening))
+                causes = ["consent_missing" if event.name in wanted else "" for event in events]
+                changed = [
+                    (drawer, self._expires(active, standing, drawer.purpose, now))
+                    for drawer in drawers
+                    if self._take(active, drawer, events, causes, now)
+                ]
+                verdict = self.custody.save(handle, standing, changed, now) if changed else "done"
+                if verdict == "done":
+                    return causes
         raise Unavailable("keeps changing under these events", place="store", remedy="send them again")
 
     def _take(self, active: Active, drawer: Drawer, events: Sequence[Event], causes: list[str], now: int) -> bool:
@@ -276,40 +304,59 @@ class Engine:
         """
         now = self.clock()
         with self._lock:
-            leaving = self._waiting.leave()
             idle = [handle for handle, seen in self._open.items() if abs(now - seen.used) > _IDLE_SECONDS]
             for handle in idle:
                 del self._open[handle]
+        self._bring(now)
+
+    def _bring(self, now: int, handle: bytes | None = None) -> None:
+        """Bring what waits, of one visitor or of all, to the store. The first that it can't take now ends the round:
+        each try may wait a second, and the others would find it no better. That one goes last the next time."""
+        with self._lock:
+            leaving = self._waiting.leave(handle)
         faults: list[Exception] = []
-        for key, tally in leaving.items():
-            written = True
-            try:
-                self._settle(key, tally, now)
-            except Unavailable:
-                written = False
-            except Exception as error:
-                faults.append(error)
-            with self._lock:
-                self._waiting.arrived(key, written=written)
+        try:
+            for key in list(leaving):
+                try:
+                    self._settle(key, leaving[key], now)
+                except Unavailable:
+                    leaving[key] = leaving.pop(key)
+                    break
+                except Exception as error:
+                    faults.append(error)
+                del leaving[key]
+                self._arrived(key, written=True)
+        finally:
+            for key in leaving:
+                self._arrived(key, written=False)
         if faults:
             raise faults[0]
+
+    def _arrived(self, key: Key, *, written: bool) -> None:
+        """Let go of a tally, and have its visitor counted anew: who looked a moment ago may have counted it twice."""
+        with self._lock:
+            self._waiting.arrived(key, written=written)
+            seen = self._open.get(key[0])
+            if seen is not None:
+                seen.until = seen.since
 
     def _settle(self, key: Key, tally: Tally, now: int) -> None:
         """Write one tally into its profile; nothing happens if the consent it was made under has moved on."""
         handle, generation, purpose = key
-        for _ in range(_TRIES):
-            active = self.active
-            standing = self.custody.standing(handle, active.policy, now)
-            if standing is None or standing.generation != generation:
-                return
-            changed = []
-            for drawer in self.custody.drawers(handle, standing, [purpose], now, cold=True):
-                hot, cold = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now)
-                tally.settle(hot, cold)
-                drawer.hot, drawer.cold = hot.pack(), cold.pack()
-                changed.append((drawer, self._expires(active, standing, purpose, now)))
-            if not changed or self.custody.save(handle, standing, changed, now) != "conflict":
-                return
+        with self._writing[handle[0] % _WRITERS]:
+            for _ in range(_TRIES):
+                active = self.active
+                standing = self.custody.standing(handle, active.policy, now)
+                if standing is None or standing.generation != generation:
+                    return
+                changed = []
+                for drawer in self.custody.drawers(handle, standing, [purpose], now, cold=True):
+                    hot, cold = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now)
+                    tally.settle(hot, cold)
+                    drawer.hot, drawer.cold = hot.pack(), cold.pack()
+                    changed.append((drawer, self._expires(active, standing, purpose, now)))
+                if not changed or self.custody.save(handle, standing, changed, now) != "conflict":
+                    return
         raise Unavailable("keeps changing under these receipts", place="store")
 
     def _expires(self, active: Active, standing: Standing, purpose: str, now: int) -> int:
@@ -317,22 +364,35 @@ class Engine:
         return expiry(now, consent_until=standing.record.grants[purpose][1], retention_days=days)
 
     def choose(self, handle: bytes, granted: frozenset[str], source: str) -> Erasure:
-        """Store a choice; see `Custody.choose`."""
-        erased = self.custody.choose(handle, self.active.policy, granted, source=source, now=self.clock())
-        self._open.pop(handle, None)
+        """Store a choice; see `Custody.choose`. What was decided under the one before is brought to the store first:
+        a banner that repeats a choice on every page costs no receipt and frees no cap."""
+        now = self.clock()
+        with suppress(Exception):  # whatever fails there must not stand in the way of a withdrawal
+            self._bring(now, handle)
+        erased = self.custody.choose(handle, self.active.policy, granted, source=source, now=now)
+        self._forget(handle)
         return erased
 
     def erase(self, handle: bytes) -> Erasure:
         """Erase everything kept about the visitor, in memory too; see `Custody.erase`."""
+        self._forget(handle)
+        return self.custody.erase(handle, self.active.policy, self.clock())
+
+    def _forget(self, handle: bytes) -> None:
         with self._lock:
             self._waiting.forget(handle)
             self._open.pop(handle, None)
-        return self.custody.erase(handle, self.active.policy, self.clock())
+
+    def orphan(self) -> None:
+        """Answer nothing from here on: in a forked child, files and what waits are the parent's, and a lock that
+        another thread held at the fork is never released."""
+        self._lock, self._open, self._waiting = threading.Lock(), {}, Waiting(_MOST_OPEN)
+        self.clock = _orphaned
 
     def export(self, handle: bytes) -> dict[str, Any]:
         """Return everything kept about the visitor in plain values; empty when nothing is."""
-        self.flush()
         active, now = self.active, self.clock()
+        self._bring(now, handle)
         standing = self.custody.standing(handle, active.policy, now)
         if standing is None:
             return {}
@@ -360,6 +420,19 @@ class Engine:
             }
         self.custody.exported(handle, standing, now)
         return held
+
+
+def _orphaned() -> int:
+    raise Unavailable("was opened before this process was forked", place="client", remedy="open one in each process")
+
+
+def _float32(number: float) -> float:
+    """Return a context number as the central engine holds it: NaN where float32 has no finite value for it."""
+    try:
+        number = float(number)
+    except OverflowError:
+        return nan
+    return number if abs(number) < _FLOAT32_ENDS else nan
 
 
 def _spoken(features: Sequence[Any], name: str, value: float) -> Any:

@@ -133,5 +133,5 @@ def parse_event(name: object, properties: Mapping[str, Any], *, time: object, no
         raise Malformed("is missing beside money", place="event.currency", remedy="add the ISO 4217 code")
     fields.pop("transaction_id", None)
     if "id" in fields:
-        fields["id"] = sha256(fields["id"].encode()).digest()[:8]
+        fields["id"] = sha256(fields["id"].encode("utf-8", "surrogatepass")).digest()[:8]
     return Event(name=name, time=time, **fields)

@@ -12,7 +12,7 @@ Sources: onnx.proto3 and Operators-ml.md of the ONNX standard, IR version 9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -167,7 +167,9 @@ class ModelFacts:
     bound: int
 
 
-def check_model(model: bytes, *, place: str, features: int, columns: int) -> ModelFacts:
+def check_model(
+    model: bytes, *, place: str, features: int, columns: int, readable: Sequence[Set[int]] | None = None
+) -> ModelFacts:
     """Return what the model holds, if it is within the closed profile.
 
     Args:
@@ -175,6 +177,7 @@ def check_model(model: bytes, *, place: str, features: int, columns: int) -> Mod
         place: what they are, for errors, like `models.promotion`.
         features: F, the width of the vector that it must take.
         columns: P, the margins that it must give.
+        readable: for each margin, the features that its trees may read; all of them when left out.
 
     Raises:
         Malformed: outside the profile in any way, with the place (`models.promotion: tree 3, node 5`).
@@ -186,6 +189,8 @@ def check_model(model: bytes, *, place: str, features: int, columns: int) -> Mod
         raise _wrong(f"does not have {columns} targets with a base each", place)
     first = _check_trees(attributes, place, features)
     weights = _check_targets(attributes, place, first, columns)
+    if readable is not None:
+        _check_withheld(attributes, place, first, readable)
     step, bound = _check_grid(weights, attributes, place, first.size)
     return ModelFacts(
         size=len(model),
@@ -339,6 +344,22 @@ def _check_targets(
         if output not in own:
             raise _wrong("has no tree", f"{place}: output {output}")
     return attributes["target_weights"]  # type: ignore[no-any-return]
+
+
+def _check_withheld(
+    attributes: dict[str, Any], place: str, first: NDArray[np.intp], readable: Sequence[Set[int]]
+) -> None:
+    """Check that no tree reads a feature that is withheld from its output."""
+    trees, features = attributes["nodes_treeids"], attributes["nodes_featureids"]
+    at = np.searchsorted(attributes["target_treeids"], np.arange(first.size))
+    output = attributes["target_ids"][at][trees]
+    split = ~attributes["nodes_modes"]
+    for column, allowed in enumerate(readable):
+        bad = split & (output == column) & ~np.isin(features, list(allowed))
+        if bad.any():
+            i = int(bad.argmax())
+            what = f"reads feature {features[i]}, which is withheld from output {column}"
+            raise _wrong(what, f"{place}: tree {trees[i]}, node {i - first[trees[i]]}", "train each pattern without it")
 
 
 def _check_grid(weights: NDArray[np.float32], attributes: dict[str, Any], place: str, trees: int) -> tuple[float, int]:

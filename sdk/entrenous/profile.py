@@ -73,11 +73,15 @@ class Hot:
             raise Malformed("is not a hot record", place="hot record") from error
 
     def pack(self) -> bytes:
-        """Return the record as msgpack."""
+        """Return the record as msgpack.
+
+        Raises:
+            Malformed: it has outgrown what is read again.
+        """
         caps = [
             [name, [[day, count] for day, count in sorted(days.items())]] for name, days in sorted(self.caps.items())
         ]
-        return pack([self.stamp, self.made, self.until, self.columns, caps, self.state])
+        return _bounded(pack([self.stamp, self.made, self.until, self.columns, caps, self.state]), "hot record")
 
     def fresh(self, plan: Plan, now: int) -> bytes:
         """Return the purpose's columns at `now`, folded anew if the stored fold is of another schema or bucket."""
@@ -100,7 +104,7 @@ class Cold:
 
     @classmethod
     def unpack(cls, data: bytes | None, now: int) -> Cold:
-        """Return the record without the receipts that are too old at `now`, or an empty one for None.
+        """Return the record without the receipts and ids that are too old at `now`, or an empty one for None.
 
         Raises:
             Malformed: the bytes are not a cold record.
@@ -110,22 +114,31 @@ class Cold:
         try:
             receipts, ids = unpack(data, place="cold record", longest=_LIMIT)
             young = [one for one in map(_receipt, receipts) if now - one.time < RECEIPT_DAYS * 86_400]
-            return cls(young, [(time, identifier) for time, identifier in ids])
+            return cls(young, [(time, known) for time, known in ids if now - time < _EVENT_SECONDS])
         except (TypeError, ValueError) as error:
             raise Malformed("is not a cold record", place="cold record") from error
 
     def pack(self) -> bytes:
-        """Return the record as msgpack."""
+        """Return the record as msgpack.
+
+        Raises:
+            Malformed: it has outgrown what is read again.
+        """
         receipts = [[one.id, one.time, *one.basis] for one in self.receipts[-RECEIPTS:]]
-        return pack([receipts, self.event_ids[-EVENT_IDS:]])
+        return _bounded(pack([receipts, self.event_ids[-EVENT_IDS:]]), "cold record")
 
     def seen(self, identifier: bytes, now: int) -> bool:
-        """Say whether this event id was taken in within 24 hours; remember it if not."""
-        self.event_ids = [(time, known) for time, known in self.event_ids if now - time < _EVENT_SECONDS]
+        """Say whether this event id is remembered; remember it, as of `now`, if not."""
         if any(known == identifier for _, known in self.event_ids):
             return True
         self.event_ids.append((now, identifier))
         return False
+
+
+def _bounded(record: bytes, place: str) -> bytes:
+    if len(record) > _LIMIT:
+        raise Malformed(f"would be longer than {_LIMIT} bytes", place=place, remedy="wait until older days fall out")
+    return record
 
 
 def _receipt(parts: list[Any]) -> Receipt:

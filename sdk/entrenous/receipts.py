@@ -54,6 +54,7 @@ class Waiting:
         self._most = most
         self._now: dict[Key, Tally] = {}
         self._leaving: dict[Key, Tally] = {}
+        self._arrivals: dict[bytes, int] = {}
 
     def note(self, key: Key, receipt: Receipt, *, counts: bool, keep_days: int) -> None:
         """Add one decision."""
@@ -72,13 +73,19 @@ class Waiting:
         tallies = (self._now.get(key), self._leaving.get(key))
         return sum(caps_within(tally.caps, decision, days=days, now=now) for tally in tallies if tally)
 
-    def leave(self) -> dict[Key, Tally]:
-        """Return what waits; it keeps counting until `arrived`."""
-        self._leaving, self._now = self._now, {}
-        return dict(self._leaving)
+    def leave(self, handle: bytes | None = None) -> dict[Key, Tally]:
+        """Return what waits, of one visitor or of all; it keeps counting until `arrived`.
+
+        What waits behind a tally that is still on its way stays: one key never travels twice at once.
+        """
+        going = [key for key in self._now if key not in self._leaving and handle in (None, key[0])]
+        leaving = {key: self._now.pop(key) for key in going}
+        self._leaving |= leaving
+        return leaving
 
     def arrived(self, key: Key, *, written: bool) -> None:
         """Let go of one tally that left, or take it back where it could not be written."""
+        self._arrivals[key[0][:2]] = self.arrivals(key[0]) + 1
         tally = self._leaving.pop(key, None)
         if tally is None or written:
             return
@@ -87,6 +94,13 @@ class Waiting:
             tally.merge(later)
         if later is not None or len(self._now) < self._most:
             self._now[key] = tally
+
+    def arrivals(self, handle: bytes) -> int:
+        """Return a number that changes when a tally of this visitor arrives (or one of the few who share two bytes).
+
+        Whoever adds what is stored to what waits compares it before and after: what arrived in between is in neither.
+        """
+        return self._arrivals.get(handle[:2], 0)
 
     def forget(self, handle: bytes) -> None:
         """Drop everything of one visitor."""

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from entrenous_consent.errors import Malformed
+
 __all__ = ["Scorer", "open_session"]
 
 
@@ -21,6 +23,9 @@ def open_session(model: bytes, *, threads: int = 1) -> Any:
 
     Args:
         threads: intra-op threads; anything but 1 is for proofs that it makes no difference.
+
+    Raises:
+        Malformed: the runtime refuses the model.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -28,7 +33,10 @@ def open_session(model: bytes, *, threads: int = 1) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no base class for its errors
+        raise Malformed("is refused by onnxruntime", place="model", remedy="emit it again") from error
 
 
 class _Bound:

@@ -126,3 +126,34 @@ def test_a_raised_consent_version_must_be_asked_for_again(shop, client, agreed, 
     assert visitor.observe("view_item").cause == "consent_missing"
     visitor.consent(later.example_choices)
     assert ask(visitor).reason == "TARGETING_MATCH"
+
+
+def test_receipts_that_another_process_held_through_a_withdrawal_never_reach_the_store(shop, client, agreed, ask):
+    other = shop.open()
+    ask(other.visitor("customer-42"))
+    agreed.consent({})
+    agreed.consent(client.example_choices)
+    other.flush()
+    held = agreed.export().data["purposes"]["personalize"]
+    assert held["receipts"] == []
+    assert held["times_shown"] == {}
+
+
+def test_a_withdrawal_leaves_nothing_open_and_nothing_waiting(client, agreed, ask):
+    ask(agreed)
+    agreed.consent({"history": True})
+    engine = client._engine
+    assert agreed._handle not in engine._open
+    assert engine._waiting.leave() == {}
+
+
+def test_no_bucket_is_computed_for_who_refused_to_be_measured(client, ask, monkeypatch):
+    drawn: list[bytes] = []
+    monkeypatch.setattr("entrenous.engine.bucket", lambda mac, handle: drawn.append(handle) or 0)
+    measured, unmeasured = client.visitor("a"), client.visitor("b")
+    unmeasured.consent(client.example_choices | {"measure": False})
+    assert ask(unmeasured).reason == "TARGETING_MATCH"
+    assert drawn == []
+    measured.consent(client.example_choices)
+    assert ask(measured).cause == "holdout"
+    assert drawn == [measured._handle]

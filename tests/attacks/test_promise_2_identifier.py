@@ -83,3 +83,13 @@ def test_a_handle_is_never_stored(shop, client):
     visitor.consent(client.example_choices)
     visitor.observe("view_item")
     assert not any(visitor._handle in data or visitor._handle[:8] in data for data in shop.files().values())
+
+
+def test_an_identifier_or_event_id_with_a_lone_surrogate_is_one_like_any_other(client, caplog):
+    visitor = client.visitor("customer-\ud800")
+    assert visitor.consent(client.example_choices).accepted
+    assert visitor.observe("view_item", id="\udfff", category="\ud800", brand="\udc00").accepted
+    assert visitor.observe("view_item", id="\udfff").cause == "duplicate"
+    assert visitor.decide("promotion", "none").receipt is not None
+    assert client.visitor("customer-\ud801").decide("promotion", "none").cause == "consent_missing"
+    assert caplog.text == ""

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
+
+from entrenous import Client
+from entrenous_consent.errors import Malformed, Unavailable
 
 
 def _answers_defaults(visitor) -> str:
@@ -103,3 +111,120 @@ def test_a_full_store_refuses_the_event_and_loses_nothing(shop):
     assert taken > 10
     kept = [client.visitor(f"customer-{number}").decide("promotion", "x").cause for number in range(taken)]
     assert "consent_missing" not in kept
+
+
+def _breaking() -> Iterator[dict[str, str]]:
+    yield {"name": "view_item"}
+    raise OSError("the caller's own file is gone")
+
+
+@pytest.mark.parametrize(
+    ("events", "cause"),
+    [(None, "malformed"), (7, "malformed"), ({"name": "view_item"}, "malformed"), (_breaking(), "fault")],
+)
+def test_events_that_are_no_events(agreed, events, cause):
+    (outcome,) = agreed.observe_all(events)
+    assert (outcome.accepted, outcome.cause) == (False, cause)
+    assert agreed.observe_all([None, "view_item", {"name": "view_item"}])[-1].accepted
+    assert agreed.export().data["purposes"]["personalize"]["features"]["visit_views_7d"] == 1
+
+
+def test_a_clock_that_fails(client, agreed, monkeypatch):
+    def stopped() -> int:
+        raise OSError("no time source")
+
+    monkeypatch.setattr(client._engine, "clock", stopped)
+    assert _answers_defaults(agreed) == "fault"
+    assert not agreed.consent({}).accepted
+
+
+@pytest.mark.parametrize("directory", ["state", "keys"])
+def test_opening_where_no_directory_can_be_made_is_told_as_ours(shop, directory):
+    (shop.home / "occupied").write_bytes(b"")
+    for path in (shop.home / "occupied", shop.home / "occupied" / "below"):
+        with pytest.raises(Unavailable, match=r"occupied.*cannot be made"):
+            shop.open(**{directory: path})
+
+
+def test_keys_within_the_store_are_refused(shop):
+    with pytest.raises(Malformed, match="keep keys apart"):
+        shop.open(keys=shop.home / "state" / "keys")
+
+
+def test_a_model_that_the_runtime_refuses_is_told_as_ours(shop, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    with pytest.raises(Malformed, match="refused by onnxruntime"):
+        shop.open()
+
+
+def test_what_was_opened_before_a_failure_is_closed(shop, monkeypatch):
+    closed: list[object] = []
+    monkeypatch.setattr("entrenous.client.SQLiteStore.close", lambda store: closed.append(store))
+    shop.open()
+    (shop.home / "state" / "counters").write_bytes(b"something else")
+    with pytest.raises(Malformed, match="is not a counter file"):
+        shop.open()
+    assert len(closed) == 1
+    monkeypatch.undo()
+    closed[0].close()
+
+
+_ENDS = """
+import os
+from entrenous import Client
+client = Client.demo()
+home = client._engine.custody.store._path.parent.parent
+visitor = client.visitor("customer-42")
+visitor.consent(client.example_choices)
+visitor.decide("promotion", default="none")
+{then}
+print(home)
+"""
+
+
+def _ends(then: str) -> tuple[str, str]:
+    """Run a program that never closes its client; return the demonstration's home and what it said."""
+    run = subprocess.run([sys.executable, "-c", _ENDS.format(then=then)], capture_output=True, text=True, check=True)
+    return run.stdout.split()[-1], run.stderr
+
+
+def test_a_program_that_ends_without_closing_says_nothing_and_leaves_nothing():
+    home, said = _ends("")
+    assert not os.path.exists(home)
+    assert said == ""
+
+
+def test_a_child_that_ends_takes_nothing_from_its_parent():
+    # _run_exitfuncs, _exit: the ends of a program, without onnxruntime's own, which hangs in a forked child.
+    child = "if not os.fork(): import atexit; client.close(); atexit._run_exitfuncs(); os._exit(0)\nos.wait()\n"
+    home, said = _ends(child + "assert visitor.export().data['purposes']['personalize']['receipts']")
+    assert not os.path.exists(home)
+    assert said == ""
+
+
+def test_what_waits_when_a_program_ends_is_brought_to_the_store(shop, agreed):
+    program = """
+import sys
+from pathlib import Path
+from entrenous_consent.keys import MemoryKeyProvider
+from tests.shop import Clock, Shop
+shop = Shop(Path(sys.argv[1]), Clock(), MemoryKeyProvider(bytes.fromhex(sys.argv[2])))
+shop.open(flush_seconds=3600).visitor("customer-42").decide("promotion", "none")
+"""
+    subprocess.run([sys.executable, "-c", program, str(shop.home), shop.provider.root().hex()], check=True)
+    assert len(agreed.export().data["purposes"]["personalize"]["receipts"]) == 1
+
+
+def test_two_demonstrations_at_once_share_nothing(ask):
+    with Client.demo() as one, Client.demo() as other:
+        homes = [client._engine.custody.store._path.parent.parent for client in (one, other)]
+        folders = [folder for home in homes for folder in (home, home / "state", home / "keys")]
+        assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+        one.visitor("customer-42").consent(one.example_choices)
+        assert ask(other.visitor("customer-42")).cause == "consent_missing"
+        one.close()
+        assert [home.exists() for home in homes] == [False, True]
+        assert other.visitor("customer-42").consent(other.example_choices).accepted

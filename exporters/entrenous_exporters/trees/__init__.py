@@ -2,7 +2,7 @@
 
 ::
 
-    column   = from_hist_gradient_boosting(model, positions, features)     one for each consent pattern
+    column   = extract(model, positions, features)     one for each consent pattern
     ensemble = on_grid(protect(assemble(columns, features), rows, visitors))
     model    = to_onnx(ensemble)
     parity   = check(model, ensemble, adversarial_rows(ensemble, held_out, 100_000, seed))
@@ -11,7 +11,14 @@
 from __future__ import annotations
 
 from entrenous_exporters.trees.emit import to_onnx
-from entrenous_exporters.trees.extract import from_hist_gradient_boosting
+from entrenous_exporters.trees.extract import (
+    extract,
+    from_forest,
+    from_hist_gradient_boosting,
+    from_lightgbm,
+    from_xgboost,
+    library_margins,
+)
 from entrenous_exporters.trees.form import (
     Column,
     Ensemble,
@@ -19,12 +26,15 @@ from entrenous_exporters.trees.form import (
     assemble,
     coarsen,
     coarsened,
+    finest_step,
+    float32_rows,
     floor32,
+    fold,
     on_grid,
     parse_tree,
 )
 from entrenous_exporters.trees.gate import Parity, adversarial_rows, check, check_library
-from entrenous_exporters.trees.reference import leaf_of, walk
+from entrenous_exporters.trees.reference import leaf_of, margin_of, walk
 from entrenous_exporters.trees.support import (
     enforce,
     least_support,
@@ -46,11 +56,20 @@ __all__ = [
     "coarsen",
     "coarsened",
     "enforce",
+    "extract",
+    "finest_step",
+    "float32_rows",
     "floor32",
+    "fold",
+    "from_forest",
     "from_hist_gradient_boosting",
+    "from_lightgbm",
+    "from_xgboost",
     "leaf_of",
     "least_support",
+    "library_margins",
     "lone_thresholds",
+    "margin_of",
     "on_grid",
     "parse_tree",
     "protect",

@@ -26,9 +26,14 @@ __all__ = [
     "Floats",
     "Tree",
     "assemble",
+    "bound_of",
+    "check_float32",
     "coarsen",
     "coarsened",
+    "finest_step",
+    "float32_rows",
     "floor32",
+    "fold",
     "on_grid",
     "parse_tree",
 ]
@@ -99,6 +104,40 @@ def floor32(values: ArrayLike) -> Floats:
         near = exact.astype(np.float32)
         below = np.nextafter(near, np.float32(-np.inf))
     return np.asarray(np.where(near > exact, below, near), dtype=np.float32)
+
+
+def check_float32(rows: NDArray[Any]) -> None:
+    """Refuse rows that are not float32 [N, columns]: casting would move them across thresholds, silently.
+
+    Raises:
+        Malformed: another type or shape.
+    """
+    if rows.dtype != np.float32 or rows.ndim != 2:
+        remedy = "make them with float32_rows before the model is trained, and train on those"
+        raise Malformed(f"expected float32 [N, columns], not {rows.dtype}", place="rows", remedy=remedy)
+
+
+def float32_rows(rows: ArrayLike) -> Floats:
+    """Return the rows as float32 [N, F], if not one value is changed by it.
+
+    A model trained on float64 and fed float32 scores other numbers than it learnt from; Unix seconds lose two minutes.
+
+    Raises:
+        Malformed: a value that float32 does not hold, with the columns.
+    """
+    exact = np.asarray(rows)
+    if exact.ndim != 2 or exact.dtype.kind not in "fiub":
+        raise Malformed(f"expected numbers [N, F], not {exact.dtype}", place="rows", remedy="encode them first")
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        near = exact.astype(np.float32)
+        back = near.astype(exact.dtype)
+    bad = np.flatnonzero(((back != exact) & ~(np.isnan(back) & np.isnan(exact))).any(axis=0))
+    if bad.size:
+        some = ", ".join(str(i) for i in bad[:10]) + (" …" if bad.size > 10 else "")
+        what = f"hold values that float32 changes, in the columns {some}"
+        remedy = "count days instead of Unix times, or cast with astype(np.float32) before training and train on that"
+        raise Malformed(what, place="rows", remedy=remedy)
+    return near
 
 
 def coarsen(thresholds: ArrayLike) -> Floats:
@@ -216,6 +255,19 @@ def coarsened(ensemble: Ensemble) -> Ensemble:
     return replace(ensemble, columns=columns)
 
 
+def fold(column: Column, a: float, b: float) -> Column:
+    """Return the column whose margin is a · margin + b: `a` multiplied into leaves and base, `b` added to the base.
+
+    Raises:
+        Malformed: `a` is not above 0, or either is not finite.
+    """
+    if not (isfinite(a) and isfinite(b) and a > 0):
+        what = "does not rise with the margin: the model ranks visitors backwards, or not at all"
+        raise Malformed(what, place="calibration", remedy="do not ship it; give it more rows, or better features")
+    trees = tuple(replace(tree, value=_frozen(tree.value * a)) for tree in column.trees)
+    return Column(trees=trees, base=column.base * a + b)
+
+
 def on_grid(ensemble: Ensemble, step: float | None = None) -> Ensemble:
     """Return the ensemble with leaves and bases rounded to multiples of `step`.
 
@@ -228,16 +280,33 @@ def on_grid(ensemble: Ensemble, step: float | None = None) -> Ensemble:
     """
     if step is not None:
         return _rounded(ensemble, step)
-    bound = max(_bound(column) for column in ensemble.columns)
-    finest = 2.0 ** (ceil(log2(bound)) - 24) if isfinite(bound) and bound > 0 else DEFAULT_STEP
-    step = max(DEFAULT_STEP, finest)
+    step = max(DEFAULT_STEP, _finest(ensemble))
     try:
         return _rounded(ensemble, step)
     except Malformed:
         return _rounded(ensemble, 2 * step)  # rounding leaves up may pass the bound by less than one doubling
 
 
-def _bound(column: Column) -> float:
+def finest_step(ensemble: Ensemble) -> float:
+    """Return a step that `on_grid` takes, as fine as the bound allows: where a comparison with a library is sharpest.
+
+    Raises:
+        Malformed: no step in `STEP_RANGE` would do.
+    """
+    step = max(_finest(ensemble), STEP_RANGE[0])
+    try:
+        return _rounded(ensemble, step).step
+    except Malformed:
+        return _rounded(ensemble, 2 * step).step
+
+
+def _finest(ensemble: Ensemble) -> float:
+    bound = max(bound_of(column) for column in ensemble.columns)
+    return 2.0 ** (ceil(log2(bound)) - 24) if isfinite(bound) and bound > 0 else DEFAULT_STEP
+
+
+def bound_of(column: Column) -> float:
+    """Return |base| + Σ max|leaf|, which no partial sum of the column passes."""
     return abs(column.base) + sum(float(np.abs(tree.value).max()) for tree in column.trees)
 
 
@@ -249,7 +318,7 @@ def _rounded(ensemble: Ensemble, step: float) -> Ensemble:
     for i, column in enumerate(ensemble.columns):
         trees = tuple(replace(tree, value=_frozen(np.rint(tree.value / step) * step + 0.0)) for tree in column.trees)
         rounded = Column(trees=trees, base=round(column.base / step) * step + 0.0)
-        if _bound(rounded) > MOST_STEPS * step:
+        if bound_of(rounded) > MOST_STEPS * step:
             what = "sums past 2^24 steps, where float32 sums stop being exact"
             raise Malformed(what, place=f"columns[{i}]", remedy="pass a coarser step")
         columns.append(rounded)

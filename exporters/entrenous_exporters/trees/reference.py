@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenous_consent.errors import Malformed
-from entrenous_exporters.trees.form import Ensemble, Floats, Tree
+from entrenous_exporters.trees.form import Column, Ensemble, Floats, Tree, check_float32
 
-__all__ = ["leaf_of", "walk"]
+__all__ = ["leaf_of", "margin_of", "walk"]
 
 
 def leaf_of(tree: Tree, rows: Floats) -> NDArray[np.int32]:
@@ -17,7 +17,11 @@ def leaf_of(tree: Tree, rows: Floats) -> NDArray[np.int32]:
     Args:
         tree: in pre-order.
         rows: float32 [N, F]; Fortran order is faster.
+
+    Raises:
+        Malformed: rows of another type.
     """
+    check_float32(rows)
     reached = np.empty(len(rows), dtype=np.int32)
     waiting: dict[int, NDArray[np.intp]] = {0: np.arange(len(rows))}
     for node in range(tree.is_leaf.size):
@@ -34,6 +38,19 @@ def leaf_of(tree: Tree, rows: Floats) -> NDArray[np.int32]:
     return reached
 
 
+def margin_of(column: Column, rows: Floats) -> NDArray[np.float64]:
+    """Return the column's margins [N] in float64: base, then each tree's leaf.
+
+    Raises:
+        Malformed: rows of another type.
+    """
+    rows = np.asfortranarray(rows)
+    total = np.full(len(rows), column.base, dtype=np.float64)
+    for tree in column.trees:
+        total += tree.value[leaf_of(tree, rows)]
+    return total
+
+
 def walk(ensemble: Ensemble, rows: Floats) -> Floats:
     """Return the margins float32 [N, P] by walking every tree: the reference for every runtime.
 
@@ -46,13 +63,11 @@ def walk(ensemble: Ensemble, rows: Floats) -> Floats:
     Raises:
         Malformed: rows of another type or width.
     """
-    if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != ensemble.features:
-        raise Malformed(f"expected float32 [N, {ensemble.features}]", place="rows", remedy="cast them first")
+    check_float32(rows)
+    if rows.shape[1] != ensemble.features:
+        raise Malformed(f"expected float32 [N, {ensemble.features}]", place="rows", remedy="check the schema")
     rows = np.asfortranarray(rows)
     margins = np.empty((len(rows), len(ensemble.columns)), dtype=np.float32)
     for i, column in enumerate(ensemble.columns):
-        total = np.full(len(rows), column.base, dtype=np.float64)
-        for tree in column.trees:
-            total += tree.value[leaf_of(tree, rows)]
-        margins[:, i] = total
+        margins[:, i] = margin_of(column, rows)
     return margins

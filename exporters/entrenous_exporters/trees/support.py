@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenous_consent.errors import Malformed
-from entrenous_exporters.trees.form import Ensemble, Floats, Tree, coarsen, coarsened, parse_tree
+from entrenous_exporters.trees.form import Ensemble, Floats, Tree, check_float32, coarsen, coarsened, parse_tree
 from entrenous_exporters.trees.reference import leaf_of
 
 __all__ = ["DEFAULT_K", "enforce", "least_support", "lone_thresholds", "protect", "step_aside", "support"]
@@ -32,12 +32,13 @@ def support(tree: Tree, rows: Floats, visitors: Visitors) -> NDArray[np.int64]:
         visitors: int64 [N], whose row each is, numbered from 0.
 
     Raises:
-        Malformed: not one visitor number a row, or a number below 0.
+        Malformed: rows that are not float32, not one visitor number a row, or a number below 0.
     """
     return _distinct(tree, leaf_of(tree, rows), _checked(visitors, rows))
 
 
 def _checked(visitors: Visitors, rows: Floats) -> Visitors:
+    check_float32(rows)
     codes = np.asarray(visitors)
     if codes.shape != (len(rows),) or not np.issubdtype(codes.dtype, np.integer):
         what = "expected one integer for each row"

@@ -1,4 +1,4 @@
-"""From a library's fitted model to the one form, exactly as the library would score a float32 row."""
+"""scikit-learn's histogram gradient boosting: float64 thresholds and sums, `x <= t`, NaN by the node's own flag."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from entrenous_consent.errors import Malformed
-from entrenous_exporters.trees.form import Column, parse_tree
+from entrenous_exporters.trees.extract._vector import places
+from entrenous_exporters.trees.form import Column, Floats, parse_tree
 
-__all__ = ["from_hist_gradient_boosting"]
+__all__ = ["from_hist_gradient_boosting", "margins"]
 
 
 def from_hist_gradient_boosting(model: Any, positions: Sequence[int], features: int) -> Column:
@@ -38,12 +40,7 @@ def from_hist_gradient_boosting(model: Any, positions: Sequence[int], features: 
     if model.is_categorical_ is not None and np.any(model.is_categorical_):
         remedy = "pass ordered codes and categorical_features=None"
         raise Malformed("splits on native categories", place="model", remedy=remedy)
-    where = np.asarray(positions, dtype=np.int64)
-    if where.shape != (model.n_features_in_,) or np.unique(where).size != where.size:
-        what = f"expected {model.n_features_in_} distinct positions"
-        raise Malformed(what, place="positions", remedy="name the vector's column of each training column")
-    if where.min() < 0 or where.max() >= features:
-        raise Malformed(f"are outside 0..{features - 1}", place="positions", remedy="check the schema")
+    where = places(positions, model.n_features_in_, features)
     trees = []
     for i, (predictor,) in enumerate(model._predictors):
         nodes = predictor.nodes
@@ -61,3 +58,8 @@ def from_hist_gradient_boosting(model: Any, positions: Sequence[int], features: 
             )
         )
     return Column(trees=tuple(trees), base=float(np.ravel(model._baseline_prediction)[0]))
+
+
+def margins(model: Any, x: Floats) -> NDArray[np.float64]:
+    """Return the library's own raw predictions of `x` [N, columns trained on]."""
+    return np.asarray(model._raw_predict(x), dtype=np.float64).reshape(len(x))
