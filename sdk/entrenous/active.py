@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from entrenous.bundle import Bundle, Cap, DecisionRule, Pattern
 from entrenous.decision import Basis
 from entrenous.features import DERIVED, Feature, Plan, compile_plan
@@ -64,13 +66,15 @@ class Active:
     """The pair in force, compiled. Compared by identity: a switch is a new value.
 
     Attributes:
-        plans: by purpose. supplied: context keys, each with its column, its purpose, and a category's codes.
+        blank: a vector of F NaN. plans: by purpose. supplied: context keys, each with its column, its purpose, and a
+            category's codes.
         derived: column, field and purpose of what the clock says.
         retention_days: by purpose that a decision reads. scorers: by model. buckets: an experiment's keyed function.
     """
 
     policy: PrivacyPolicy
     bundle: Bundle
+    blank: bytes
     plans: Mapping[str, Plan]
     supplied: Mapping[str, tuple[int, str, Mapping[str, int] | None]]
     derived: tuple[tuple[int, str, str], ...]
@@ -162,6 +166,7 @@ def activate(policy: PrivacyPolicy, bundle: Bundle, keyring: Keyring) -> Active:
     return Active(
         policy=policy,
         bundle=bundle,
+        blank=np.full(len(schema), np.nan, np.float32).tobytes(),
         plans={purpose: compile_plan(schema, purpose) for purpose in retention},
         supplied=_supplied(schema),
         derived=tuple(

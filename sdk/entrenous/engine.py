@@ -201,13 +201,15 @@ class Engine:
         granted = standing.granted if standing else frozenset[str]()
         expired = now >= active.bundle.manifest.expires
         routes = {} if expired else active.routes(granted)
-        head = np.full(len(active.bundle.manifest.features), np.nan, np.float32)
+        head = memoryview(bytearray(active.blank)).cast("f")
         capped = [(route, route.cap) for route in routes.values() if route is not None and route.cap is not None]
         counted: dict[str, int] = {}
         if standing is not None and any(routes.values()):
             for drawer in self.custody.drawers(handle, standing, active.purposes, now):
                 hot, plan = Hot.unpack(drawer.hot), active.plans[drawer.purpose]
-                head[list(plan.positions)] = np.frombuffer(hot.fresh(plan, now), np.float32)
+                columns = memoryview(hot.fresh(plan, now)).cast("f")
+                for position, value in zip(plan.positions, columns, strict=True):
+                    head[position] = value
                 for route, cap in capped:
                     if route.purpose == drawer.purpose:
                         counted[route.name] = caps_within(hot.caps, route.name, days=cap.days, now=now)
@@ -225,7 +227,7 @@ class Engine:
             generation=standing.generation if standing else 0,
             routes=routes,
             granted=granted,
-            head=head.data,
+            head=head,
             buckets={},
             counted=counted,
         )
