@@ -151,7 +151,8 @@ class Engine:
         for key, value in context.items():
             column = seen.active.supplied.get(key)
             if column is None:
-                raise Malformed("is not a context key of this bundle", place=f"context.{str(key)[:32]}")
+                known = ", ".join(sorted(seen.active.supplied)) or "none"
+                raise Malformed("has a key that this bundle does not know", place="context", remedy=f"known: {known}")
             position, purpose, codes = column
             if purpose not in seen.granted:
                 continue

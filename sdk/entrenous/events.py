@@ -122,7 +122,8 @@ def parse_event(name: object, properties: Mapping[str, Any], *, time: object, no
     fields: dict[str, Any] = {}
     for key, value in properties.items():
         if key not in _FIELDS:
-            raise Malformed("is not a field we know", place=f"event.{str(key)[:32]}", remedy="remove it")
+            known = ", ".join(sorted(_FIELDS))  # the key itself is the caller's text: it may be anything
+            raise Malformed("has a field we do not know", place="event", remedy=f"remove it; known: {known}")
         if key in NUMBER_FIELDS:
             fields[key] = _amount(key, value)
         elif key != "currency":

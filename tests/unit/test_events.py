@@ -62,8 +62,8 @@ def test_an_event_of_this_very_second_is_not_in_the_future():
         ("view_item", {}, True, "event.time", ""),
         ("view_item", {}, float(NOW), "event.time", ""),
         ("view_item", {}, "now", "event.time", ""),
-        ("view_item", {"colour": "red"}, NOW, "event.colour", "remove it"),
-        ("view_item", {7: "red"}, NOW, "event.7", "remove it"),
+        ("view_item", {"colour": "red"}, NOW, "event", "remove it; known: brand, category"),
+        ("view_item", {7: "red"}, NOW, "event", "remove it; known: brand, category"),
         ("view_item", {"price": 4900}, NOW, "event.currency", "add the ISO 4217 code"),
         ("view_item", {"value": 4900}, NOW, "event.currency", "add the ISO 4217 code"),
         ("view_item", {"price": 49.0, "currency": "EUR"}, NOW, "event.price", "give minor units"),
@@ -100,8 +100,8 @@ def test_a_refusal_never_repeats_the_value():
     assert "secret" not in str(caught.value)
 
 
-def test_a_huge_key_is_cut_short_in_the_refusal():
+def test_an_unknown_key_is_not_repeated_in_the_refusal():
     with pytest.raises(Malformed) as caught:
         parse(properties={"x" * 10_000: 1})
 
-    assert len(str(caught.value)) < 100
+    assert "xx" not in str(caught.value)
