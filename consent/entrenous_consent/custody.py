@@ -240,6 +240,7 @@ class Custody:
             expires=record.expires,
             expect=before.version if before else 0,
             wrapped=wrapped,
+            guard=(before.row, before.generation) if before else None,  # erased and made anew, versions begin again
             generation=int.from_bytes(os.urandom(7), "big") + 1,
         )
 

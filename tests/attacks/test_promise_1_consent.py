@@ -157,3 +157,21 @@ def test_no_bucket_is_computed_for_who_refused_to_be_measured(client, ask, monke
     measured.consent(client.example_choices)
     assert ask(measured).cause == "holdout"
     assert drawn == [measured._handle]
+
+
+def test_a_choice_that_an_erasure_and_a_new_choice_overtook_is_made_again(shop, client, agreed, ask, monkeypatch):
+    """The new row has the old one's version and another key: only its generation tells them apart."""
+    other, custody = shop.open(), client._engine.custody
+    original = custody.store.transact
+
+    def overtaken(*arguments, **named):
+        monkeypatch.setattr(custody.store, "transact", original)
+        visitor = other.visitor("customer-42")
+        assert visitor.erase().accepted
+        assert visitor.consent({"measure": True}).accepted
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(custody.store, "transact", overtaken)
+    assert agreed.consent({"personalize": True}).accepted
+    assert ask(agreed).reason == "TARGETING_MATCH"
+    assert agreed.export().data["consent"]["granted"] == ["personalize"]
