@@ -165,6 +165,7 @@ def make_bundle(
                 kind="propensity",
                 purpose=decision.purpose,
                 model=decision.name,
+                tolerance=0.0,
                 tranches=decision.tranches,
                 patterns=patterns,
                 arms=decision.arms,
@@ -176,6 +177,7 @@ def make_bundle(
         },
         models={},
         card=sha256(card).digest(),
+        public_research_data=spec.source.public_research_data,
     )
     refusals = policy.permits(manifest.request())
     if refusals:

@@ -27,6 +27,7 @@ from entrenous_consent.pseudonyms import BUCKETS
 __all__ = [
     "BUNDLE_LIMIT",
     "MOST_PATTERNS",
+    "MOST_TOLERANCE",
     "Arm",
     "Bundle",
     "Cap",
@@ -43,6 +44,7 @@ BUNDLE_LIMIT = 4 << 20
 """The most bytes a bundle may have."""
 
 MOST_PATTERNS = 8
+MOST_TOLERANCE = 2.0**-10
 _FORMAT = 1
 _PAYLOAD_LIMIT = 8 << 10
 
@@ -94,6 +96,8 @@ class DecisionRule:
 
     Attributes:
         kind: `propensity`. purpose: what must be granted. model: the model's name.
+        tolerance: how far margins may lie from the model that was trained, relative to the larger of 1 and the margin:
+            0 for trees, which agree to the bit everywhere, more for a dense graph.
         tranches: from low to high; a margin below `cuts[0]` is the first.
         arms: by name. choice: the arm of each tranche. default_arm: the arm of the holdout and of a capped visitor.
     """
@@ -101,6 +105,7 @@ class DecisionRule:
     kind: str
     purpose: str
     model: str
+    tolerance: float
     tranches: tuple[str, ...]
     patterns: tuple[Pattern, ...]
     arms: Mapping[str, Arm]
@@ -112,7 +117,13 @@ class DecisionRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a bundle says of itself. Times are Unix seconds; `models` maps a name to (SHA-256, length)."""
+    """What a bundle says of itself.
+
+    Attributes:
+        created, expires: Unix seconds. models: by name, (SHA-256, length).
+        public_research_data: it was learnt from people who never were a shop's visitors; not to be published.
+        card: the SHA-256 of the model card.
+    """
 
     name: str
     version: int
@@ -122,6 +133,7 @@ class Manifest:
     decisions: Mapping[str, DecisionRule]
     models: Mapping[str, tuple[bytes, int]]
     card: bytes
+    public_research_data: bool
 
     def request(self) -> Request:
         """Return what this bundle asks of a privacy policy."""
@@ -174,6 +186,7 @@ def encode_bundle(manifest: Manifest, models: Mapping[str, bytes]) -> bytes:
         "decisions": {name: _decision_table(rule) for name, rule in sorted(manifest.decisions.items())},
         "models": {name: _vouch(data) for name, data in sorted(models.items())},
         "card": manifest.card,
+        "public_research_data": manifest.public_research_data,
     }
     return pack({"format": _FORMAT, "manifest": pack(table), "models": dict(sorted(models.items()))})
 
@@ -187,6 +200,7 @@ def _decision_table(rule: DecisionRule) -> dict[str, Any]:
         "kind": rule.kind,
         "purpose": rule.purpose,
         "model": rule.model,
+        "tolerance": rule.tolerance,
         "tranches": list(rule.tranches),
         "patterns": [
             {"purposes": list(pattern.purposes), "column": pattern.column, "cuts": list(pattern.cuts)}
@@ -271,6 +285,7 @@ def _manifest(table: Table) -> Manifest:
         decisions=decisions,
         models=models,
         card=table.blob("card", longest=32),
+        public_research_data=table.flag("public_research_data"),
     )
     table.close()
     if len(manifest.card) != 32:
@@ -303,6 +318,7 @@ def _decision(table: Table, purposes: set[str], models: frozenset[str]) -> Decis
         kind=table.choice("kind", ("propensity",)),
         purpose=table.name("purpose"),
         model=table.choice("model", models),
+        tolerance=table.number("tolerance", least=0, most=MOST_TOLERANCE),
         tranches=tranches,
         patterns=patterns,
         arms=arms,
