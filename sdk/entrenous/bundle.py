@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from entrenous.features import Feature, parse_schema
+from entrenous.onnx_dense import check_dense
 from entrenous.onnx_profile import check_model
 from entrenous_consent.errors import Malformed, Unauthentic
 from entrenous_consent.packing import pack, unpack
@@ -248,7 +249,7 @@ def read_bundle(data: bytes, *, place: str = "bundle") -> Bundle:
                     remedy="fetch the bundle again",
                 )
         for rule in manifest.decisions.values():
-            check_model(
+            (check_dense if rule.tolerance else check_model)(
                 models[rule.model],
                 place=f"models.{rule.model}",
                 features=len(manifest.features),

@@ -12,113 +12,31 @@ Sources: onnx.proto3 and Operators-ml.md of the ONNX standard, IR version 9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous._protobuf import FIXED32, LENGTH, VARINT, Field, Message, read
-from entrenous_consent.errors import Malformed
+from entrenous._onnx import (
+    ATTRIBUTE,
+    IR_VERSION,
+    LARGEST_MODEL,
+    NODE,
+    OPSETS,
+    TYPE_NUMBERS,
+    open_graph,
+    operator_of,
+    spoken,
+)
+from entrenous._onnx import wrong as _wrong
+from entrenous._protobuf import read
 
 __all__ = ["IR_VERSION", "LARGEST_MODEL", "MOST_STEPS", "OPSETS", "ModelFacts", "check_model"]
 
-LARGEST_MODEL = 4 << 20
-"""Bytes."""
-IR_VERSION = 9
-OPSETS: Mapping[str, int] = MappingProxyType({"": 18, "ai.onnx.ml": 3})
 MOST_STEPS = 1 << 24
 _STEP_EXPONENTS = (-64, 64)
-_REMEDY = "emit it with this version's exporter"
-_FLOAT32 = 1
-
-_MODEL = Message(
-    fields={
-        1: Field(name="ir_version", wire=VARINT),
-        2: Field(name="producer_name", wire=LENGTH),
-        7: Field(name="graph", wire=LENGTH),
-        8: Field(name="opset_import", wire=LENGTH, many=True),
-    },
-    refused={
-        3: "a producer version",
-        4: "a domain",
-        5: "a model version",
-        6: "a doc string",
-        14: "metadata properties",
-        20: "training information",
-        25: "functions",
-        26: "a device configuration",
-    },
-)
-_OPSET = Message(fields={1: Field(name="domain", wire=LENGTH), 2: Field(name="version", wire=VARINT)})
-_GRAPH = Message(
-    fields={
-        1: Field(name="node", wire=LENGTH, many=True),
-        2: Field(name="name", wire=LENGTH),
-        11: Field(name="input", wire=LENGTH, many=True),
-        12: Field(name="output", wire=LENGTH, many=True),
-    },
-    refused={
-        5: "initialisers",
-        10: "a doc string",
-        13: "value information",
-        14: "quantisation annotations",
-        15: "sparse initialisers",
-        16: "metadata properties",
-    },
-)
-_NODE = Message(
-    fields={
-        1: Field(name="input", wire=LENGTH, many=True),
-        2: Field(name="output", wire=LENGTH, many=True),
-        3: Field(name="name", wire=LENGTH),
-        4: Field(name="op_type", wire=LENGTH),
-        5: Field(name="attribute", wire=LENGTH, many=True),
-        7: Field(name="domain", wire=LENGTH),
-    },
-    refused={6: "a doc string", 8: "an overload", 9: "metadata properties", 10: "a device configuration"},
-)
-_VALUE = Message(
-    fields={1: Field(name="name", wire=LENGTH), 2: Field(name="type", wire=LENGTH)},
-    refused={3: "a doc string", 4: "metadata properties"},
-)
-_TYPE = Message(
-    fields={1: Field(name="tensor", wire=LENGTH)},
-    refused={4: "a sequence", 5: "a map", 6: "a denotation", 8: "a sparse tensor", 9: "an optional"},
-)
-_TENSOR = Message(fields={1: Field(name="element", wire=VARINT), 2: Field(name="shape", wire=LENGTH)})
-_SHAPE = Message(fields={1: Field(name="dim", wire=LENGTH, many=True)})
-_DIM = Message(
-    fields={1: Field(name="size", wire=VARINT), 2: Field(name="symbol", wire=LENGTH)},
-    refused={3: "a denotation"},
-)
-_ATTRIBUTE = Message(
-    fields={
-        1: Field(name="name", wire=LENGTH),
-        3: Field(name="int", wire=VARINT),
-        4: Field(name="string", wire=LENGTH),
-        7: Field(name="floats", wire=FIXED32, many=True),
-        8: Field(name="ints", wire=VARINT, many=True),
-        9: Field(name="strings", wire=LENGTH, many=True),
-        20: Field(name="type", wire=VARINT),
-    },
-    refused={
-        2: "a float",
-        5: "a tensor",
-        6: "a subgraph",
-        10: "tensors",
-        11: "subgraphs",
-        13: "a doc string",
-        14: "a type",
-        15: "types",
-        21: "a reference to a function's attribute",
-        22: "a sparse tensor",
-        23: "sparse tensors",
-    },
-)
-_TYPE_NUMBERS = {"int": 2, "string": 3, "floats": 6, "ints": 7, "strings": 8}
 
 _PER_NODE = {
     "nodes_treeids": "ints",
@@ -182,8 +100,6 @@ def check_model(
     Raises:
         Malformed: outside the profile in any way, with the place (`models.promotion: tree 3, node 5`).
     """
-    if len(model) > LARGEST_MODEL:
-        raise _wrong(f"is longer than {LARGEST_MODEL} bytes", place, "use fewer or smaller trees")
     attributes = _attributes(_only_node(model, place, features, columns), place)
     if attributes["n_targets"] != columns or attributes["base_values"].size != columns:
         raise _wrong(f"does not have {columns} targets with a base each", place)
@@ -204,31 +120,17 @@ def check_model(
     )
 
 
-def _wrong(what: str, place: str, remedy: str = _REMEDY) -> Malformed:
-    return Malformed(what, place=place, remedy=remedy)
-
-
 def _only_node(model: bytes, place: str, features: int, columns: int) -> list[bytes]:
     """Check everything around the one node; return its attributes, unread."""
-    outer = read(model, _MODEL, place)
-    if outer.get("ir_version") != IR_VERSION or outer.get("producer_name") != b"entrenous":
-        raise _wrong(f"is not of IR version {IR_VERSION} by entrenous", place)
-    raw = outer.get("opset_import", [])
-    opsets = [read(each, _OPSET, f"{place}: opset") for each in raw[: len(OPSETS)]]
-    imported = {(each.get("domain", b""), each.get("version")) for each in opsets}
-    wanted = {(domain.encode(), version) for domain, version in OPSETS.items()}
-    if imported != wanted or len(raw) != len(wanted):
-        raise _wrong("does not import exactly opset 18 and ai.onnx.ml 3", place)
-    graph = read(outer.get("graph", b""), _GRAPH, f"{place}: graph")
-    _check_value(graph.get("input", []), b"x", features, f"{place}: input")
-    _check_value(graph.get("output", []), b"margin", columns, f"{place}: output")
+    graph = open_graph(
+        model, place=place, features=features, columns=columns, longest=LARGEST_MODEL, initialisers=False
+    )
     raw = graph.get("node", [])
     for each in raw:
-        node = read(each, _NODE, f"{place}: node")
-        operator = node.get("domain", b"") + b"." + node.get("op_type", b"")
-        if operator != b"ai.onnx.ml.TreeEnsembleRegressor":
-            name = operator[:64].decode("ascii", "replace").strip(".")
-            raise _wrong(f"uses the operator {name!r}", place, "use trees: TreeEnsembleRegressor only")
+        node = read(each, NODE, f"{place}: node")
+        operator = operator_of(node)
+        if operator != (b"ai.onnx.ml", b"TreeEnsembleRegressor"):
+            raise _wrong(f"uses the operator {spoken(operator)!r}", place, "use trees: TreeEnsembleRegressor only")
     if len(raw) != 1:
         raise _wrong(f"has {len(raw)} nodes, not one", place)
     if node.get("input") != [b"x"] or node.get("output") != [b"margin"]:
@@ -238,29 +140,16 @@ def _only_node(model: bytes, place: str, features: int, columns: int) -> list[by
     return node.get("attribute", [])  # type: ignore[no-any-return]
 
 
-def _check_value(values: list[bytes], name: bytes, width: int, place: str) -> None:
-    expected = f"expected exactly one, {name.decode()}, float32 [N, {width}]"
-    if len(values) != 1:
-        raise _wrong(expected, place)
-    value = read(values[0], _VALUE, place)
-    kind = read(value.get("type", b""), _TYPE, place)
-    tensor = read(kind.get("tensor", b""), _TENSOR, place)
-    shape = read(tensor.get("shape", b""), _SHAPE, place)
-    dims = [read(dim, _DIM, place) for dim in shape.get("dim", [])[:3]]
-    if value.get("name") != name or tensor.get("element") != _FLOAT32 or dims != [{"symbol": b"N"}, {"size": width}]:
-        raise _wrong(expected, place)
-
-
 def _attributes(raw: list[bytes], place: str) -> dict[str, Any]:
     """Return the attributes by name, each there once, of its type, and as long as its kind demands."""
     found: dict[str, Any] = {}
     for each in raw:
-        parts = read(each, _ATTRIBUTE, f"{place}: attribute")
+        parts = read(each, ATTRIBUTE, f"{place}: attribute")
         name = parts.pop("name", b"")[:64].decode("ascii", "replace")
         kind = _ATTRIBUTES.get(name)
         if kind is None or name in found:
             raise _wrong(f"has the attribute {name!r} twice or unknown", place)
-        if parts.pop("type", None) != _TYPE_NUMBERS[kind] or list(parts) != [kind]:
+        if parts.pop("type", None) != TYPE_NUMBERS[kind] or list(parts) != [kind]:
             raise _wrong(f"is not of type {kind}, with one value or more", f"{place}: {name}")
         found[name] = parts[kind]
     for name in _ATTRIBUTES:
