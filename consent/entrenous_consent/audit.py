@@ -16,7 +16,8 @@ from entrenous_consent.packing import pack
 
 __all__ = ["KINDS", "commitment", "entry", "leaf_hash", "log_name", "root"]
 
-KINDS = ("consent.granted", "consent.changed", "consent.withdrawn", "erasure", "export")
+KINDS = ("consent.granted", "consent.changed", "consent.withdrawn", "erasure", "export", "activation", "refusal")
+"""The last two concern no visitor: which policy and bundle came into force, and what was refused on the way."""
 
 
 def commitment(salt: bytes, handle: bytes) -> bytes:

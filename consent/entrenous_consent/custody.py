@@ -16,11 +16,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 
 from entrenous_consent import audit
 from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavailable
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
+from entrenous_consent.packing import pack
 from entrenous_consent.policy import CONSENT_KEY, PrivacyPolicy
 from entrenous_consent.pseudonyms import keyed
 from entrenous_consent.records import SALT_BYTES, ConsentRecord, choose
@@ -30,6 +32,7 @@ from entrenous_consent.vault import Box, Vault
 __all__ = ["Custody", "Drawer", "Standing"]
 
 _TRIES = 8
+_ALWAYS = 1 << 53
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,9 +83,12 @@ class Custody:
         self._mac = lru_cache(maxsize=64)(lambda key: keyed(key))
 
     def prepare(self, policy: PrivacyPolicy, now: int) -> None:
-        """Make the current epoch's keys, so that no visitor waits for one or is the first to need it."""
+        """Make the current epoch's keys, so that no visitor waits for one or is the first to need it; and take on the
+        policy's epoch, before it is in force. Where that has another length, epochs are counted anew: what was kept
+        under the old count is found no more, and dies with its keys."""
+        self._epoch = policy.epoch
         for purpose in (CONSENT_KEY, *policy.purposes):
-            self.keyring.epoch_key(purpose, now // self._epoch)
+            self.keyring.epoch_key(purpose, now // policy.epoch)
 
     def epoch_end(self, now: int) -> int:
         """Return the second at which the current epoch ends."""
@@ -98,7 +104,7 @@ class Custody:
         Raises:
             Unauthentic: the row does not open. Unavailable: the store cannot be read.
         """
-        epoch = now // self._epoch
+        epoch = now // policy.epoch
         for _ in range(_TRIES):
             found = self._standing(handle, policy, now, epoch)
             if found is not None or not self.keyring.past_epoch_key(CONSENT_KEY, epoch - 1):
@@ -205,7 +211,7 @@ class Custody:
         Returns:
             `pending` when an erased key may still lie in a file that a reader holds on to.
         """
-        epoch = now // self._epoch
+        epoch = now // policy.epoch
         for _ in range(_TRIES):
             before = self.standing(handle, policy, now)
             salt = before.record.salt if before else os.urandom(SALT_BYTES)
@@ -305,6 +311,32 @@ class Custody:
         write = self._audit("export", standing.record.salt, handle, now, purposes)
         self.store.transact([write], now=now, durable=True)
 
+    def note(self, kind: str, detail: Mapping[str, object], now: int) -> bool:
+        """Add an audit entry that concerns no visitor, unless the last of its kind said the same, here or in another
+        process; say whether it was added. After an activation, a refusal that was noted before is news again.
+
+        Args:
+            kind: `activation` or `refusal`. detail: plain values.
+
+        Raises:
+            Unavailable: the store.
+        """
+        said, name = sha256(pack(sorted(detail.items()))).digest(), _note_name(kind)
+        for _ in range(_TRIES):
+            row = self.store.read(name, now)
+            if row is not None and row.value == said:
+                return False
+            entry = audit.entry(kind, time=now, subject=b"", detail=detail)
+            writes: list[Write] = [
+                Put(name=name, value=said, expires=_ALWAYS, expect=row.version if row else 0),
+                Append(audit.log_name(now), entry),
+            ]
+            if kind == "activation":
+                writes.append(Delete(_note_name("refusal")))
+            if self.store.transact(writes, now=now, durable=True) == "done":
+                return True
+        raise Unavailable("keeps changing under this entry", place="store", remedy="try again")
+
     def _move(self, handle: bytes, past: Standing, epoch: int, now: int) -> None:
         """Bring a visitor from the last epoch's pseudonyms to this one's, in one transaction, under new keys.
 
@@ -334,3 +366,8 @@ class Custody:
 
     def _pseudonym(self, handle: bytes, purpose: str, epoch: int) -> bytes:
         return self._mac(self.keyring.epoch_key(purpose, epoch))(handle)
+
+
+def _note_name(kind: str) -> bytes:
+    """Return the name of the row that remembers what was last noted: it belongs to no visitor."""
+    return sha256(b"entrenous note " + kind.encode()).digest()[:8]

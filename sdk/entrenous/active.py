@@ -1,4 +1,4 @@
-"""The active pair: one policy and one bundle that it permits, switched as one value.
+"""The active pair: one policy and one bundle that it permits, or none, switched as one value.
 
 Everything that can be worked out before a visitor comes is worked out here: sessions, plans, and for each decision and
 consent pattern the column, the cuts and the ready-made outcomes. What is left to do for a visitor is in `engine`.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from entrenous.bundle import Bundle, Cap, DecisionRule, Pattern
+from entrenous.bundle import Bundle, Cap, DecisionRule, Manifest, Pattern
 from entrenous.decision import Basis
 from entrenous.features import DERIVED, Feature, Plan, compile_plan
 from entrenous.profile import RECEIPT_DAYS
@@ -21,7 +21,7 @@ from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import keyed
 
-__all__ = ["Active", "Result", "Route", "activate"]
+__all__ = ["Active", "Result", "Route", "activate", "open_models"]
 
 _MOST_ROUTES = 1024
 """Combinations of granted purposes that are kept compiled: visitors choose them, so that there may be many."""
@@ -66,6 +66,7 @@ class Active:
     """The pair in force, compiled. Compared by identity: a switch is a new value.
 
     Attributes:
+        bundle: None where none may serve: then no decision is known, and consent, export and erasure go on.
         blank: a vector of F NaN. plans: by purpose. supplied: context keys, each with its column, its purpose, and a
             category's codes.
         derived: column, field and purpose of what the clock says.
@@ -73,7 +74,7 @@ class Active:
     """
 
     policy: PrivacyPolicy
-    bundle: Bundle
+    bundle: Bundle | None
     blank: bytes
     plans: Mapping[str, Plan]
     supplied: Mapping[str, tuple[int, str, Mapping[str, int] | None]]
@@ -82,6 +83,21 @@ class Active:
     scorers: Mapping[str, Scorer]
     buckets: Mapping[str, Callable[[bytes], bytes]]
     _routes: dict[frozenset[str], Mapping[str, Route | None]] = field(default_factory=dict)
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The bundle's feature schema."""
+        return self.bundle.manifest.features if self.bundle else ()
+
+    @property
+    def decisions(self) -> Mapping[str, DecisionRule]:
+        """The bundle's decisions by name."""
+        return self.bundle.manifest.decisions if self.bundle else {}
+
+    @property
+    def expires(self) -> int:
+        """The Unix second from which the bundle serves no more, 0 where there is none."""
+        return self.bundle.manifest.expires if self.bundle else 0
 
     @property
     def purposes(self) -> tuple[str, ...]:
@@ -94,18 +110,23 @@ class Active:
         if known is None:
             if len(self._routes) >= _MOST_ROUTES:
                 self._routes.clear()
-            decisions = self.bundle.manifest.decisions.items()
-            known = self._routes[granted] = {name: self._route(name, rule, granted) for name, rule in decisions}
+            known = self._routes[granted] = (
+                {name: self._route(self.bundle.manifest, name, granted) for name in self.decisions}
+                if self.bundle
+                else {}
+            )
         return known
 
-    def _route(self, name: str, rule: DecisionRule, granted: frozenset[str]) -> Route | None:
+    def _route(self, manifest: Manifest, name: str, granted: frozenset[str]) -> Route | None:
+        rule = manifest.decisions[name]
         fitting = [pattern for pattern in rule.patterns if granted.issuperset(pattern.purposes)]
         if rule.purpose not in granted or not fitting:
             return None
         pattern = min(fitting, key=lambda one: (-len(one.purposes), one.purposes))
-        results = [self._result(name, rule, pattern, tranche, "TARGETING_MATCH", "") for tranche in rule.tranches]
-        held = [self._result(name, rule, pattern, tranche, "SPLIT", "holdout") for tranche in rule.tranches]
-        capped = [self._result(name, rule, pattern, tranche, "DEFAULT", "capped") for tranche in rule.tranches]
+
+        def results(reason: str, cause: str) -> tuple[Result, ...]:
+            return tuple(self._result(manifest, name, pattern, tranche, reason, cause) for tranche in rule.tranches)
+
         experiment = rule.experiment if rule.experiment and rule.experiment.purpose in granted else None
         return Route(
             name=name,
@@ -113,17 +134,17 @@ class Active:
             scorer=self.scorers[rule.model],
             column=pattern.column,
             cuts=pattern.cuts,
-            results=tuple(results),
-            held=tuple(held),
-            capped=tuple(capped),
+            results=results("TARGETING_MATCH", ""),
+            held=results("SPLIT", "holdout"),
+            capped=results("DEFAULT", "capped"),
             bucket=self.buckets[experiment.id] if experiment else None,
             experiment=experiment.id if experiment else "",
             holdout=experiment.holdout if experiment else 0,
             cap=rule.cap,
         )
 
-    def _result(self, name: str, rule: DecisionRule, pattern: Pattern, tranche: str, reason: str, cause: str) -> Result:
-        manifest = self.bundle.manifest
+    def _result(self, manifest: Manifest, name: str, pattern: Pattern, tranche: str, reason: str, cause: str) -> Result:
+        rule = manifest.decisions[name]
         arm = rule.default_arm if cause else rule.choice[tranche]
         used = {*pattern.purposes, rule.purpose}
         if cause == "holdout" and rule.experiment is not None:
@@ -143,21 +164,40 @@ class Active:
         return Result(chosen.value, chosen.payload, basis, arm != rule.default_arm)
 
 
-def activate(policy: PrivacyPolicy, bundle: Bundle, keyring: Keyring) -> Active:
+def open_models(bundle: Bundle) -> dict[str, Scorer]:
+    """Return what scores with each model of the bundle, by name.
+
+    Raises:
+        Malformed: the runtime refuses a model.
+    """
+    schema, decisions = bundle.manifest.features, bundle.manifest.decisions
+    return {
+        name: Scorer(model, features=len(schema), columns=_columns(decisions, name))
+        for name, model in bundle.models.items()
+    }
+
+
+def activate(
+    policy: PrivacyPolicy, bundle: Bundle | None, keyring: Keyring, *, scorers: Mapping[str, Scorer] | None = None
+) -> Active:
     """Return the compiled pair.
+
+    Args:
+        bundle: None for the default alone. scorers: of this very bundle, where they are open already.
 
     Raises:
         Forbidden: the policy does not permit what the bundle asks; every refusal is named.
         Malformed: the runtime refuses a model. Unavailable: a new experiment's key can't be stored.
     """
-    refusals = policy.permits(bundle.manifest.request())
-    if refusals:
+    refusals = policy.permits(bundle.manifest.request()) if bundle else ()
+    if bundle and refusals:
         raise Forbidden(
             "; ".join(refusals),
             place=f"bundle {bundle.manifest.name} {bundle.manifest.version}",
             remedy="ask the DPO to sign a policy that permits it, or train without it",
         )
-    schema, decisions = bundle.manifest.features, bundle.manifest.decisions
+    schema = bundle.manifest.features if bundle else ()
+    decisions = bundle.manifest.decisions if bundle else {}
     retention: dict[str, int] = {rule.purpose: 0 for rule in decisions.values()}
     for rule in decisions.values():
         retention[rule.purpose] = max(retention[rule.purpose], rule.cap.days if rule.cap else 0, RECEIPT_DAYS)
@@ -175,10 +215,7 @@ def activate(policy: PrivacyPolicy, bundle: Bundle, keyring: Keyring) -> Active:
             if feature.kind == "context" and feature.field in DERIVED
         ),
         retention_days=retention,
-        scorers={
-            name: Scorer(model, features=len(schema), columns=_columns(decisions, name))
-            for name, model in bundle.models.items()
-        },
+        scorers=scorers if scorers is not None else open_models(bundle) if bundle else {},
         buckets={
             rule.experiment.id: keyed(keyring.experiment_key(rule.experiment.id))
             for rule in decisions.values()

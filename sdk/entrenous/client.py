@@ -12,26 +12,27 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from entrenous import demo
-from entrenous.active import activate
-from entrenous.bundle import Manifest, read_bundle
+from entrenous._background import Repeated
+from entrenous.bundle import Manifest
+from entrenous.config import Config, system_clock
 from entrenous.decision import Decision, Outcome
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
+from entrenous.serving import Serving
+from entrenous.supply import Supply
 from entrenous_consent.custody import Custody
-from entrenous_consent.errors import Malformed, Missing, Refusal, Unauthentic, Unavailable
+from entrenous_consent.errors import Malformed, Refusal, Unauthentic, Unavailable
 from entrenous_consent.freshness import Counters
-from entrenous_consent.keys import FileKeyProvider, KeyProvider, Keyring, MemoryKeyProvider
-from entrenous_consent.policy import PrivacyPolicy, parse_policy
+from entrenous_consent.keys import FileKeyProvider, Keyring, MemoryKeyProvider
+from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import handle_of, keyed
 from entrenous_consent.signals import from_choices
 from entrenous_consent.sqlite import SQLiteStore
@@ -39,35 +40,8 @@ from entrenous_consent.sqlite import SQLiteStore
 __all__ = ["Client", "Config", "Visitor", "system_clock"]
 
 _LOG = logging.getLogger("entrenous")
-_FLUSH_SECONDS = 0.5
-
-
-def system_clock() -> int:
-    """Return the system's time in Unix seconds."""
-    return int(time.time())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What a client runs on.
-
-    Attributes:
-        policy, bundle: files. state: the directory of the store. keys: the directory of the keyring, another one.
-        key_provider: where the root key is; a 0600 file in `keys` by default.
-        clock: Unix seconds. public_keys: see `Keyring`; for demonstrations only.
-        most_store_bytes: the most the store may grow to. flush_seconds: how often receipts reach it; 0 for `flush`
-            calls only.
-    """
-
-    policy: Path
-    bundle: Path
-    state: Path
-    keys: Path
-    key_provider: KeyProvider | None = None
-    clock: Callable[[], int] = system_clock
-    public_keys: Mapping[str, bytes] = field(default_factory=dict)
-    most_store_bytes: int | None = None
-    flush_seconds: float = _FLUSH_SECONDS
+_LAST_WAIT = 1.0
+"""How long closing waits for a visit to the publisher that is under way, in seconds; then it ends by itself."""
 
 
 class Client:
@@ -76,66 +50,72 @@ class Client:
     What waits is brought to the store at `close`, and at the end of the program if that was not called.
     """
 
-    def __init__(self, engine: Engine, boundary: Callable[[bytes], bytes], *, flush_seconds: float) -> None:
-        self._engine, self._boundary = engine, boundary
-        self._stop = threading.Event()
-        self._process, self._closing = os.getpid(), ExitStack()
-        self._flusher: threading.Thread | None = None
-        if flush_seconds > 0:
-            self._flusher = threading.Thread(
-                target=self._flush_forever, args=(flush_seconds,), name="entrenous flush", daemon=True
-            )
-            self._flusher.start()
+    def __init__(self, serving: Serving, boundary: Callable[[bytes], bytes], config: Config, files: ExitStack) -> None:
+        self._serving, self._engine, self._boundary = serving, serving.engine, boundary
+        self._process, self._closing, self._closed = os.getpid(), files, threading.Lock()
+        self._flusher = self._updater = None
+        if config.flush_seconds > 0:
+            self._flusher = Repeated(self._tick, config.flush_seconds, "flush")
+        if config.refresh_seconds > 0:
+            self._updater = Repeated(self._poll, config.refresh_seconds, "updates", jitter=True)
         atexit.register(self.close)
-        os.register_at_fork(after_in_child=partial(_after_fork, weakref.ref(engine)))
+        os.register_at_fork(after_in_child=partial(_after_fork, weakref.ref(self._engine)))
 
     @classmethod
     def open(cls, config: Config) -> Client:
-        """Return a client on the files that `config` names.
+        """Return a client on what the publisher signed, as `config` says where and how.
+
+        The publisher is asked once. Where it can't be reached, or is refused, what was taken before serves; for that,
+        its answer is awaited for two seconds at most.
 
         Raises:
-            Missing, Malformed, Unauthentic, Forbidden, Unavailable: a file is not there, does not parse, is not what
-                the manifest vouches for, asks for what the policy does not permit, or cannot be used.
+            Missing, Malformed, Unauthentic, Unavailable: there is nothing that could serve: the repository can't be
+                reached, is broken, or is not what it claims to be, and nothing was taken before; or the store or the
+                keys cannot be used.
         """
-        policy = parse_policy(_read(config.policy), place=config.policy.name)
-        bundle = read_bundle(_read(config.bundle), place=config.bundle.name)
-        if _directory(config.keys).is_relative_to(_directory(config.state)):
+        state = _directory(config.state)
+        if _directory(config.keys).is_relative_to(state):
             raise Malformed(
                 "lies in the directory of the store", place="config.keys", remedy="keep keys apart from data"
             )
         provider = config.key_provider or FileKeyProvider(config.keys / "root.key")
         keyring = Keyring(config.keys / "keyring", provider, public=config.public_keys)
-        active = activate(policy, bundle, keyring)
+        supply = Supply(config.source, config.deployment, config.state / "updates", config.updates_clock)
+        first = supply.first()
+        policy = first[0].policy
         with ExitStack() as opened:
             store = SQLiteStore(config.state / "visitors.db", most_bytes=config.most_store_bytes)
             opened.callback(store.close)
             counters = Counters(config.state / "counters")
             opened.callback(counters.close)
             custody = Custody(store, keyring, counters, tenant=policy.tenant, epoch=policy.epoch)
-            custody.prepare(policy, config.clock())
-            engine = Engine(custody, active, config.clock)
-            client = cls(engine, keyed(keyring.boundary), flush_seconds=config.flush_seconds)
-            client._closing = opened.pop_all()
-        return client
+            serving = Serving.start(supply, first, keyring, custody, config.clock)
+            return cls(serving, keyed(keyring.boundary), config, opened.pop_all())
 
     @classmethod
     def demo(cls) -> Client:
         """Return a client that works at once and offline, on a small model that ships with the package.
 
-        Its shop is generated, its experiment key public, its store a temporary directory that goes with the client.
+        Its shop is generated, its signers made at the start and forgotten, its experiment key public, its store a
+        temporary directory that goes with the client.
         """
+        from entrenous.demo.signing import signed_now  # noqa: PLC0415 — loads the TUF client
+
+        now = system_clock()
         home = Path(tempfile.mkdtemp(prefix="entrenous-demo-"))
         with ExitStack() as opened:
             opened.callback(shutil.rmtree, home, ignore_errors=True)
-            policy, bundle = demo.write_files(home, system_clock())
+            source, deployment = signed_now(now)
             client = cls.open(
                 Config(
-                    policy=policy,
-                    bundle=bundle,
+                    source=source,
+                    deployment=deployment,
                     state=home / "state",
                     keys=home / "keys",
                     key_provider=MemoryKeyProvider(),
+                    updates_clock=lambda: now,  # its publisher is gone: it grows no older
                     public_keys=demo.PUBLIC_KEYS,
+                    refresh_seconds=0,
                 )
             )
             opened.push(client._closing)
@@ -145,7 +125,7 @@ class Client:
     @property
     def policy(self) -> PrivacyPolicy:
         """The policy in force."""
-        return self._engine.active.policy
+        return self._serving.policy
 
     @property
     def example_choices(self) -> dict[str, bool]:
@@ -153,9 +133,15 @@ class Client:
         return dict.fromkeys(self.policy.purposes, True)
 
     @property
-    def bundle(self) -> Manifest:
-        """What the bundle in force says of itself."""
-        return self._engine.active.bundle.manifest
+    def bundle(self) -> Manifest | None:
+        """What the bundle in force says of itself; None where none may serve."""
+        bundle = self._engine.active.bundle
+        return bundle.manifest if bundle else None
+
+    @property
+    def refused(self) -> Refusal | None:
+        """Why the newest that was published does not serve, None where it does, as far as this process has asked."""
+        return self._serving.refused
 
     @property
     def context_keys(self) -> frozenset[str]:
@@ -169,9 +155,34 @@ class Client:
         except Refusal as error:
             return Visitor(self._engine, None, Outcome(False, "bad_identifier", str(error)))
 
+    def refresh(self) -> Outcome:
+        """Ask the publisher now; switch to what serves from now on, the policy first. Never raises.
+
+        Returns:
+            Accepted, with `data` of `policy` and `bundle` (versions; None for no bundle) and whether they `changed`.
+            Else the cause (`unauthentic`, `forbidden`, `malformed`, `missing`, `unavailable`, or `busy` while another
+            process asks) and why the newest was not taken; what may serve still serves.
+        """
+        if self._process != os.getpid():
+            return _ORPHANED
+        return self._serving.refresh()
+
+    def reject_bundle(self) -> Outcome:
+        """Roll back: the bundle in force is never taken again on this host, the newest retained one that the policy
+        permits serves instead, or none. No floor is lowered. Never raises.
+
+        Returns:
+            Accepted, with `data` of the `bundle` (version) that serves now. Cause `busy`: rolled back in this process
+            alone, because an update is under way; call again to make it last.
+        """
+        if self._process != os.getpid():
+            return _ORPHANED
+        return self._serving.reject()
+
     def flush(self) -> None:
-        """Bring waiting receipts and cap counts to the store now; what can't be written is logged, without names."""
-        self._flush_once()
+        """Bring waiting receipts and cap counts to the store now, and switch to what another process has taken from
+        the publisher; what fails is logged, without names."""
+        self._tick()
 
     def sweep(self) -> int:
         """Delete what has expired and finish erasures that are pending; return how many rows went.
@@ -186,13 +197,15 @@ class Client:
 
         Does nothing in a forked child: the files and what waits are its parent's.
         """
-        if self._stop.is_set() or self._process != os.getpid():
+        if self._process != os.getpid() or not self._closed.acquire(blocking=False):
             return
-        self._stop.set()
         atexit.unregister(self.close)
         if self._flusher is not None:
-            self._flusher.join()
+            self._flusher.stop()
+        if self._updater is not None:
+            self._updater.stop(_LAST_WAIT)
         self._flush_once()
+        self._serving.close()
         self._closing.close()
 
     def __enter__(self) -> Client:
@@ -201,9 +214,17 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _flush_forever(self, seconds: float) -> None:
-        while not self._stop.wait(seconds):
-            self._flush_once()
+    def _tick(self) -> bool:
+        self._flush_once()
+        try:
+            self._serving.look()
+        except Exception as error:
+            _LOG.error("an update could not be taken on: %s", type(error).__name__)
+        return True
+
+    def _poll(self) -> bool:
+        outcome = self.refresh()
+        return outcome.accepted or outcome.cause == "busy"
 
     def _flush_once(self) -> None:
         try:
@@ -316,6 +337,9 @@ class Visitor:
             return Outcome(False, "fault", "something failed here; the log names the kind of error")
 
 
+_ORPHANED = Outcome(False, "unavailable", "client: was opened before this process was forked — open one in each")
+
+
 def _after_fork(engine: weakref.ref[Engine]) -> None:
     parents = engine()
     if parents is not None:
@@ -357,12 +381,3 @@ def _directory(path: Path) -> Path:
     except OSError as error:
         remedy = "check the path in your configuration, and its owner"
         raise Unavailable(f"cannot be made ({type(error).__name__})", place=str(path), remedy=remedy) from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise Missing("is not there", place=str(path), remedy="check the path in your configuration") from error
-    except OSError as error:
-        raise Unavailable(f"cannot be read ({type(error).__name__})", place=str(path)) from error

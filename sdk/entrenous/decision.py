@@ -19,6 +19,7 @@ CAUSES = (
     "holdout",
     "capped",
     "no_bundle",
+    "stale",
     "unknown_decision",
     "bad_identifier",
     "bad_context",

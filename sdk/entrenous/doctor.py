@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from entrenous.client import Client, Config, system_clock
-from entrenous_consent.errors import Forbidden
+from entrenous.client import Client, Config
+from entrenous.updates.deployment import Deployment
+from entrenous_consent.errors import Missing
 
 __all__ = ["doctor"]
 
@@ -18,36 +19,40 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def doctor(commands: Commands) -> None:
     """Register `entrenous doctor`."""
     parser = commands.add_parser(
-        "doctor", help="check a policy, a bundle, a store and its keys as an app would open them"
+        "doctor", help="check a repository, a store and its keys as an app would open them; asks the publisher once"
     )
-    for name, what in (
-        ("policy", "the privacy policy (TOML)"),
-        ("bundle", "the bundle"),
-        ("state", "the directory of the store"),
-        ("keys", "the directory of the keyring"),
-    ):
-        parser.add_argument(f"--{name}", type=Path, required=True, help=what)
+    parser.add_argument("--source", required=True, help="the repository: a directory or an https address")
+    parser.add_argument("--root", type=Path, required=True, help="the trusted root metadata")
+    parser.add_argument("--tenant", required=True, help="whose privacy policy")
+    parser.add_argument("--bundle", required=True, help="which bundle, by name")
+    parser.add_argument("--state", type=Path, required=True, help="the directory of the store")
+    parser.add_argument("--keys", type=Path, required=True, help="the directory of the keyring")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     config = Config(
-        policy=arguments.policy,
-        bundle=arguments.bundle,
+        source=arguments.source if "://" in arguments.source else Path(arguments.source),
+        deployment=Deployment(root=arguments.root, tenant=arguments.tenant, bundle=arguments.bundle),
         state=arguments.state,
         keys=arguments.keys,
         flush_seconds=0,
+        refresh_seconds=0,
     )
     with Client.open(config) as client:
         policy, manifest = client.policy, client.bundle
         print(f"policy    {policy.tenant} version {policy.version}, purposes {', '.join(policy.purposes)}")
-        expires = datetime.fromtimestamp(manifest.expires, UTC).date()
-        if manifest.expires <= system_clock():
-            remedy = "train and ship a newer one; until then decisions answer the default"
-            raise Forbidden(f"expired on {expires}", place=str(arguments.bundle), remedy=remedy)
-        print(f"bundle    {manifest.name} version {manifest.version}, permitted by this policy, expires {expires}")
-        for name, rule in manifest.decisions.items():
-            patterns = "; ".join(" + ".join(pattern.purposes) for pattern in rule.patterns)
-            print(f"decision  {name}, for {rule.purpose}, consent patterns {patterns}")
+        if manifest is not None:
+            expires = datetime.fromtimestamp(manifest.expires, UTC).date()
+            print(f"bundle    {manifest.name} version {manifest.version}, permitted by this policy, expires {expires}")
+            for name, rule in manifest.decisions.items():
+                patterns = "; ".join(" + ".join(pattern.purposes) for pattern in rule.patterns)
+                print(f"decision  {name}, for {rule.purpose}, consent patterns {patterns}")
         print(f"store     {arguments.state} opens under the keys in {arguments.keys}")
+        if client.refused is not None:
+            raise client.refused
+        if manifest is None:
+            remedy = "publish a newer one; until then decisions answer the default"
+            raise Missing("no bundle may serve", place=f"bundles/{arguments.bundle}", remedy=remedy)
+        print(f"publisher {arguments.source} was heard, its signatures verify")
     return 0

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import nan
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from entrenous_consent.pseudonyms import bucket
 from entrenous_consent.retention import expiry
 from entrenous_consent.store import Erasure
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Watch"]
 
 _TRIES = 8
 _MOST_OPEN = 10_000
@@ -45,9 +45,29 @@ _FLOAT32_ENDS = 2.0**128 - 2.0**103
 """From here on a number rounds to an infinite float32."""
 
 
+class Watch(Protocol):
+    """What the engine asks of whoever keeps the active pair up to date. Both are for the visitor's path: brief."""
+
+    def glance(self) -> None:
+        """Take on a policy that another process took; called when the withdrawal counter has moved. Never raises."""
+
+    def remaining(self) -> int:
+        """Return for how many seconds the pair may still serve unless the publisher is heard; 0 or less: stale."""
+
+
+class _Unwatched:
+    """An engine whose pair nobody replaces, and which is never stale."""
+
+    def glance(self) -> None:
+        pass
+
+    def remaining(self) -> int:
+        return 1 << 53
+
+
 @dataclass(slots=True, kw_only=True)
 class _Open:
-    """A visitor as decisions see them, while nothing says otherwise."""
+    """A visitor as decisions see them, while nothing says otherwise; `stale` ones are never kept."""
 
     withdrawals: int
     shard: int
@@ -62,6 +82,7 @@ class _Open:
     head: Any
     buckets: dict[str, int]
     counted: dict[str, int]
+    stale: bool
 
 
 class Engine:
@@ -69,11 +90,16 @@ class Engine:
 
     Args:
         custody: what is kept. active: the pair in force. clock: Unix seconds.
+
+    Attributes:
+        active: replaced as one value by whoever watches. watch: who that is.
     """
 
     def __init__(self, custody: Custody, active: Active, clock: Callable[[], int]) -> None:
         self.custody, self.active, self.clock = custody, active, clock
+        self.watch: Watch = _Unwatched()
         self._words = custody.counters.words
+        self._glanced: int | None = None
         self._open: dict[bytes, _Open] = {}
         self._waiting = Waiting(_MOST_OPEN)
         self._lock = threading.Lock()
@@ -130,10 +156,11 @@ class Engine:
         return result, receipt
 
     def _unrouted(self, seen: _Open, name: str, default: Any, now: int) -> Decision:
-        manifest = seen.active.bundle.manifest
-        if now >= manifest.expires:
+        if seen.stale:
+            return Decision(default, "STALE", "stale")
+        if now >= seen.active.expires:
             return Decision(default, "DEFAULT", "no_bundle")
-        if name in manifest.decisions:
+        if name in seen.active.decisions:
             return Decision(default, "DEFAULT", "consent_missing")
         return Decision(default, "ERROR", "unknown_decision")
 
@@ -195,13 +222,16 @@ class Engine:
 
     def _read(self, handle: bytes, now: int) -> _Open:
         """Read the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""
-        words, active = self._words, self.active
-        shard = self.custody.counters.shard_of(handle)
+        words, shard = self._words, self.custody.counters.shard_of(handle)
         withdrawals, version = words[0], words[shard]
+        if withdrawals != self._glanced:
+            self.watch.glance()
+            self._glanced = withdrawals
+        left, active = self.watch.remaining(), self.active
         standing = self.custody.standing(handle, active.policy, now, move=False)
         granted = standing.granted if standing else frozenset[str]()
-        expired = now >= active.bundle.manifest.expires
-        routes = {} if expired else active.routes(granted)
+        stale = left <= 0
+        routes = {} if stale or now >= active.expires else active.routes(granted)
         head = memoryview(bytearray(active.blank)).cast("f")
         capped = [(route, route.cap) for route in routes.values() if route is not None and route.cap is not None]
         counted: dict[str, int] = {}
@@ -223,7 +253,7 @@ class Engine:
             version=version,
             active=active,
             since=now,
-            until=self._until(standing, active, granted, now),
+            until=now if stale else self._until(standing, active, granted, now, left),
             used=now,
             generation=standing.generation if standing else 0,
             routes=routes,
@@ -231,18 +261,19 @@ class Engine:
             head=head,
             buckets={},
             counted=counted,
+            stale=stale,
         )
 
-    def _until(self, standing: Standing | None, active: Active, granted: frozenset[str], now: int) -> int:
+    def _until(self, standing: Standing | None, active: Active, granted: frozenset[str], now: int, left: int) -> int:
         """Return the first second at which an open record has to be looked at again."""
-        ends = [self.custody.epoch_end(now), (now // 86_400 + 1) * 86_400]
+        ends = [self.custody.epoch_end(now), (now // 86_400 + 1) * 86_400, now + left]
         ends += [active.plans[purpose].until(now) for purpose in active.purposes if purpose in granted]
         if any(field == "hour" for _, field, _ in active.derived):
             ends.append((now // 3600 + 1) * 3600)
         if standing is not None:
             ends.append(standing.record.until(now))
-        if active.bundle.manifest.expires > now:
-            ends.append(active.bundle.manifest.expires)
+        if active.expires > now:
+            ends.append(active.expires)
         return min(ends)
 
     # Writing
@@ -352,6 +383,8 @@ class Engine:
                 standing = self.custody.standing(handle, active.policy, now)
                 if standing is None or standing.generation != generation:
                     return
+                if purpose not in active.retention_days:
+                    return  # no bundle in force says how long this may be kept
                 changed = []
                 for drawer in self.custody.drawers(handle, standing, [purpose], now, cold=True):
                     hot, cold = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now)
@@ -410,7 +443,7 @@ class Engine:
             },
             "purposes": {},
         }
-        features = active.bundle.manifest.features
+        features = active.features
         for drawer in self.custody.drawers(handle, standing, sorted(standing.granted), now, cold=True):
             hot, cold, plan = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now), active.plans.get(drawer.purpose)
             columns = np.frombuffer(hot.fresh(plan, now), np.float32) if plan else ()

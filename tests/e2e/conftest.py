@@ -19,10 +19,9 @@ class Peer:
     """Another process, asked over its pipes."""
 
     def __init__(self, home: Path) -> None:
-        script = Path(__file__).with_name("peer.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(script), str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-m", "tests.e2e.peer", str(home)]
+        root = Path(__file__).parents[2]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
         assert self._read() == "ready"
 
     def _read(self) -> Any:
@@ -48,6 +47,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     clock = Clock()
     (tmp_path / "clock").write_text(str(clock()))
     shop = Shop(tmp_path, clock, provider=FileKeyProvider(tmp_path / "root.key"))
+    shop.publish()
     yield shop
     for client in shop.clients:
         client.close()

@@ -9,19 +9,22 @@ import json
 import sys
 from pathlib import Path
 
-from entrenous import Client, Config, demo
+from entrenous import Client, Config, Deployment, demo
 from entrenous_consent.keys import FileKeyProvider
+from tests.shop import NOON
 
 
 def open_client(home: Path, **changes: object) -> Client:
     settings: dict[str, object] = {
-        "policy": home / "policy.toml",
-        "bundle": home / "bundle.msgpack",
+        "source": home / "repository",
+        "deployment": Deployment(root=home / "root.json", tenant=demo.TENANT, bundle=demo.BUNDLE),
         "state": home / "state",
         "keys": home / "keys",
         "key_provider": FileKeyProvider(home / "root.key"),
         "public_keys": demo.PUBLIC_KEYS,
         "clock": lambda: int((home / "clock").read_text()),
+        "updates_clock": lambda: NOON,
+        "refresh_seconds": 0,
     }
     return Client.open(Config(**(settings | changes)))  # type: ignore[arg-type]
 
@@ -35,10 +38,15 @@ def main() -> None:
             if verb == "decide":
                 decision = visitor.decide("promotion", "none")
                 answer = [decision.reason, decision.cause]
+            elif verb == "receipt":
+                receipt = visitor.decide("promotion", "none").receipt
+                answer = [receipt.basis.policy, receipt.basis.bundle] if receipt else None
             elif verb == "erase":
                 answer = [visitor.erase().cause]
             elif verb == "consent":
                 answer = [visitor.consent(arguments[0]).accepted]
+            elif verb == "refresh":
+                answer = [client.refresh().cause]
             else:
                 answer = [visitor.observe(arguments[0]).cause]
             print(json.dumps(answer), flush=True)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from entrenous import Client, Config, demo
+from entrenous import Client, Config, Deployment, demo
 from entrenous.bundle import read_bundle
-from entrenous_consent.errors import Forbidden, Malformed, Missing, Unauthentic
+from entrenous_consent.errors import Forbidden, Malformed, Missing, Unauthentic, Unavailable
 from entrenous_consent.policy import parse_policy
 
 DAY = 86_400
@@ -212,15 +212,19 @@ def test_a_closed_client_answers_defaults(agreed, client, ask):
 
 
 def test_opening_says_what_is_wrong_and_where(shop, tmp_path):
-    with pytest.raises(Missing, match="nowhere"):
-        shop.open(policy=tmp_path / "nowhere")
+    with pytest.raises(Unavailable, match=r"metadata/.*"):
+        shop.open(source=tmp_path / "nowhere")
+    with pytest.raises(Missing, match=r"no-root"):
+        shop.open(deployment=replace(shop.deployment, root=tmp_path / "no-root"))
+    with pytest.raises(Malformed, match=r"source: is not https"):
+        shop.open(source="ftp://shop.example")
     with pytest.raises(Malformed, match=r"keep keys apart"):
         shop.open(keys=tmp_path / "state")
     data = bytearray(shop.bundle.read_bytes())
     at = data.index(read_bundle(bytes(data)).models["promotion"]) + 500
     data[at] ^= 1
     shop.bundle.write_bytes(data)
-    with pytest.raises(Unauthentic, match=r"bundle.msgpack: models.promotion"):
+    with pytest.raises(Unauthentic, match=r"bundles/demo_promotions: models.promotion"):
         shop.open()
 
 
@@ -229,7 +233,7 @@ def test_a_bundle_the_policy_does_not_permit_never_opens(shop):
     shop.policy.write_text(text)
     with pytest.raises(Forbidden, match=r"features.bought_last_90d: the policy names no such feature") as refused:
         shop.open()
-    assert "ask the DPO" in str(refused.value)
+    assert "have the policy changed" in str(refused.value)
 
 
 def test_demo_is_the_packaged_shop(ask):
@@ -259,6 +263,8 @@ def _rewrite(shop, read, rule) -> None:
 
 
 def test_config_keeps_its_defaults_honest(tmp_path):
-    config = Config(policy=tmp_path, bundle=tmp_path, state=tmp_path, keys=tmp_path)
-    assert config.public_keys == {}
-    assert config.key_provider is None
+    deployment = Deployment(root=b"", tenant="shop", bundle="offers")
+    config = Config(source=tmp_path, deployment=deployment, state=tmp_path, keys=tmp_path)
+    assert config.public_keys == deployment.floors == {}
+    assert config.key_provider is deployment.max_stale is None
+    assert config.refresh_seconds == 300

@@ -477,8 +477,9 @@ def test_a_context_number_is_what_the_central_engine_makes_of_it(told, number):
     from entrenous_exporters.tables import _context
 
     client, visitor = told
-    column = pa.table({"context_size": pa.array([float(number) if abs(number) >= 2**63 else number])})
-    central = _context(client._engine.active.bundle.manifest.features[4], column)
+    given = float(number) if abs(number) >= 2**63 else number
+    column = pa.table({"context_size": pa.array([given] + [type(given)(0)] * 999)})
+    central, _ = _context(client._engine.active.bundle.manifest.features[4], column)
     size, page = scored(client, visitor, {"size": number})
     assert np.isnan(page)
     np.testing.assert_array_equal(np.float32(size), central[0])

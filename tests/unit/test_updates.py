@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tests.repository import BUNDLE_PATH, POLICY_PATH, Publisher, Runtime, bundle_bytes, pair, policy_bytes
 from tests.shop import NOON
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 
 from entrenous.bundle import read_bundle
-from entrenous.updates.fetch import Bounded, DirectorySource, HttpSource, Limits
+from entrenous.updates.bounded import Bounded
+from entrenous.updates.deployment import Limits
+from entrenous.updates.fetch import DirectorySource, HttpSource
 from entrenous.updates.retained import RETAINED, Record, State, read_state, reject
 from entrenous.updates.verify import Listed, check_floor, check_versions, choose, sound_key
 from entrenous_consent.errors import Malformed, Missing, Refusal, Unauthentic, Unavailable
@@ -256,6 +270,139 @@ def test_addresses_that_are_refused_without_repeating_them(url: str):
         HttpSource(url)
     assert "secret" not in str(caught.value)
     assert caught.value.remedy
+
+
+# TLS
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of our own, in files."""
+
+    directory: Path
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @classmethod
+    def make(cls, directory: Path) -> Authority:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _certificate("authority", key.public_key(), "authority", key)
+        (directory / "authority.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        return cls(directory, key, certificate)
+
+    def context(self) -> ssl.SSLContext:
+        """Return what trusts this authority alone."""
+        return ssl.create_default_context(cafile=str(self.directory / "authority.pem"))
+
+    def serve(self, host: str, *, until: timedelta = timedelta(days=1)) -> ssl.SSLContext:
+        """Return a server's side: a certificate for `host`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _certificate(host, key.public_key(), "authority", self.key, until=until)
+        path = self.directory / "server.pem"
+        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+
+def _certificate(
+    name: str,
+    public: ec.EllipticCurvePublicKey,
+    issuer: str,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    until: timedelta = timedelta(days=1),
+) -> x509.Certificate:
+    now, authority = datetime.now(UTC), name == issuer
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (name, issuer)]
+    builder = x509.CertificateBuilder(names[1], names[0], public, x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=2)).not_valid_after(now + until)
+    builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    issued = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    builder = builder.add_extension(issued, critical=False)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    if authority:
+        usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+        builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
+    else:
+        address = x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
+        builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    return builder.sign(key, SHA256())
+
+
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _TlsServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that refuses the handshake is no fault of the server's."""
+
+
+@contextmanager
+def over_tls(directory: Path, context: ssl.SSLContext) -> Iterator[str]:
+    """Serve a directory over TLS; yield its address on 127.0.0.1."""
+    with _TlsServer(("127.0.0.1", 0), partial(_Quiet, directory=str(directory))) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_repository_over_tls_with_an_authority_of_our_own(shop: Shop, tmp_path: Path):
+    publisher, runtime = shop
+    publisher.release(2)
+    authority = Authority.make(tmp_path)
+    with over_tls(publisher.directory, authority.serve("127.0.0.1")) as url:
+        runtime.source = HttpSource(url, context=authority.context())
+        assert runtime.refresh().refused is None
+    assert runtime.serving() == (1, 2)
+
+
+def test_an_authority_that_nobody_named_is_not_trusted(shop: Shop, tmp_path: Path):
+    publisher, runtime = shop
+    publisher.release(2)
+    authority = Authority.make(tmp_path)
+    with over_tls(publisher.directory, authority.serve("127.0.0.1")) as url:
+        runtime.source = HttpSource(url)
+        runtime.refuses(Unavailable, "SSLCertVerificationError")
+    assert runtime.serving() == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "until"),
+    [("shop.example", timedelta(days=1)), ("127.0.0.2", timedelta(days=1)), ("127.0.0.1", timedelta(days=-1))],
+    ids=["another name", "another address", "expired"],
+)
+def test_a_certificate_that_does_not_hold_here(shop: Shop, tmp_path: Path, host: str, until: timedelta):
+    publisher, runtime = shop
+    publisher.release(2)
+    authority = Authority.make(tmp_path)
+    with over_tls(publisher.directory, authority.serve(host, until=until)) as url:
+        runtime.source = HttpSource(url, context=authority.context())
+        runtime.refuses(Unavailable, "SSLCertVerificationError")
+    assert runtime.serving() == (1, 1)
 
 
 def test_one_refresh_has_a_budget_of_bytes_and_of_seconds(tmp_path: Path):

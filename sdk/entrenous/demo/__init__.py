@@ -7,11 +7,13 @@ experiment keys are fixed and public, so that the first answer is the same for e
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 
 from entrenous.bundle import read_bundle
 
-__all__ = ["PUBLIC_KEYS", "write_files"]
+__all__ = ["BUNDLE", "PUBLIC_KEYS", "TENANT", "bundle_bytes", "policy_bytes"]
+
+TENANT, BUNDLE = "demo_shop", "demo_promotions"
+"""Whose policy it is, and the bundle's name."""
 
 PUBLIC_KEYS = {
     "boundary": b"entrenous demo: a public key   1",
@@ -20,11 +22,13 @@ PUBLIC_KEYS = {
 _LASTS = 365 * 86_400
 
 
-def write_files(home: Path, now: int) -> tuple[Path, Path]:
-    """Write the policy and the bundle, dated `now`, into `home`; return both paths."""
-    packaged = files(__package__)
-    policy, bundle = home / "policy.toml", home / "bundle.msgpack"
-    policy.write_bytes(packaged.joinpath("policy.toml").read_bytes())
-    shipped = read_bundle(packaged.joinpath("bundle.msgpack").read_bytes(), place="the packaged demonstration bundle")
-    bundle.write_bytes(shipped.lasting(created=now, expires=now + _LASTS))
-    return policy, bundle
+def policy_bytes() -> bytes:
+    """Return the packaged policy."""
+    return files(__package__).joinpath("policy.toml").read_bytes()
+
+
+def bundle_bytes(now: int) -> bytes:
+    """Return the packaged bundle, dated `now` (Unix seconds)."""
+    data = files(__package__).joinpath("bundle.msgpack").read_bytes()
+    shipped = read_bundle(data, place="the packaged demonstration bundle")
+    return shipped.lasting(created=now, expires=now + _LASTS)

@@ -4,8 +4,11 @@
 
     refresh    one visit to a repository: lock, fetch, verify, keep            (I/O)
     retained   what is kept on disk, and the pair that serves from it          (I/O)
-    fetch      where the files come from: a directory or HTTPS, within limits  (I/O)
+    bounded    a source as the TUF client takes it, within limits              (I/O)
+    fetch      where the files come from: a directory, HTTPS or memory         (I/O)
+    layout     how a repository is laid out                                    (pure)
     verify     every rule that TUF leaves to us                                (pure)
+    deployment what is built into an installation                              (pure)
 
-Nothing here is imported by `import entrenous`: a program that never updates never loads a TUF client.
+`refresh`, `bounded` and `layout` load a TUF client; `import entrenous` imports none of them.
 """

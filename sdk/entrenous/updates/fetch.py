@@ -1,7 +1,7 @@
-"""Where a repository's files come from: a directory, or HTTPS. Everything is bounded, in bytes and in seconds.
+"""Where a repository's files come from: a directory, HTTPS, or memory. Everything is bounded, in bytes and in seconds.
 
-A `Source` answers chunks of bytes for a relative name and raises only errors of ours; `Bounded` hands it to the TUF
-client and counts. What comes is not trusted: `verify` and python-tuf decide.
+A `Source` answers chunks of bytes for a relative name and raises only errors of ours. What comes is not trusted:
+`verify` and python-tuf decide.
 """
 
 from __future__ import annotations
@@ -9,38 +9,21 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError
-from tuf.ngclient import FetcherInterface
-
+from entrenous.updates.deployment import Limits
 from entrenous_consent._files import reaching
-from entrenous_consent.errors import Malformed, Missing, Refusal, Unavailable
+from entrenous_consent.errors import Malformed, Missing, Unavailable
 
-__all__ = ["Bounded", "DirectorySource", "HttpSource", "Limits", "Source"]
+__all__ = ["DirectorySource", "HttpSource", "Limits", "MemorySource", "Source"]
 
 _CHUNK = 1 << 14
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one refresh may cost, in bytes; `seconds` in all; `rotations`: new roots since the trusted one."""
-
-    seconds: float = 60.0
-    total: int = 32 << 20
-    root: int = 64 << 10
-    timestamp: int = 16 << 10
-    snapshot: int = 64 << 10
-    targets: int = 256 << 10
-    rotations: int = 256
 
 
 class Source(Protocol):
@@ -75,6 +58,23 @@ class DirectorySource:
             with path.open("rb") as file:
                 while chunk := file.read(_CHUNK):
                     yield chunk
+
+
+class MemorySource:
+    """A repository in memory, by relative name: the demonstration, a test."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+
+    def read(self, name: str, seconds: float) -> Iterator[bytes]:
+        """Yield the bytes of a file.
+
+        Raises:
+            Missing: it is not there.
+        """
+        if name not in self._files:
+            raise Missing("is not there", place=name, remedy="ask the publisher")
+        yield self._files[name]
 
 
 class HttpSource:
@@ -185,35 +185,3 @@ def _body(response: HTTPResponse, name: str) -> Iterator[bytes]:
         yield chunk
     if response.length:
         raise Unavailable("ends early", place=name, remedy="try again later")
-
-
-class Bounded(FetcherInterface):
-    """A source as the TUF client takes it, for one refresh: counts bytes, and seconds from now on.
-
-    Args:
-        source: where files come from. limits: what this refresh may cost. timer: seconds, rising.
-    """
-
-    def __init__(self, source: Source, limits: Limits, timer: Callable[[], float] = time.monotonic) -> None:
-        self._source, self._timer = source, timer
-        self._end, self._left = timer() + limits.seconds, limits.total
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        """Yield chunks; a refusal of ours travels as the cause of the client's own error."""
-        try:
-            for chunk in self._source.read(url, self._remaining(url)):
-                self._left -= len(chunk)
-                if self._left < 0:
-                    raise Unavailable("is more than one refresh may fetch", place=url, remedy="raise Limits.total")
-                self._remaining(url)
-                yield chunk
-        except Missing as error:
-            raise DownloadHTTPError(error.what, 404) from error
-        except Refusal as error:
-            raise DownloadError(error.what) from error
-
-    def _remaining(self, name: str) -> float:
-        seconds = self._end - self._timer()
-        if seconds <= 0:
-            raise Unavailable("takes too long", place=name, remedy="try again later, or raise Limits.seconds")
-        return seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -27,9 +27,11 @@ from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import Updater, UpdaterConfig
 
-from entrenous.bundle import BUNDLE_LIMIT, Bundle, read_bundle
-from entrenous.updates.fetch import Bounded, Limits, Source
-from entrenous.updates.retained import RETAINED, Found, Record, State, found
+from entrenous.bundle import BUNDLE_LIMIT, Bundle
+from entrenous.updates.bounded import Bounded
+from entrenous.updates.deployment import Deployment
+from entrenous.updates.fetch import Source
+from entrenous.updates.retained import RETAINED, Found, Record, State, check_owner, found
 from entrenous.updates.verify import (
     Listed,
     check_bundle,
@@ -41,27 +43,9 @@ from entrenous.updates.verify import (
 )
 from entrenous_consent._files import reaching, write_whole
 from entrenous_consent.errors import Forbidden, Malformed, Refusal, Unauthentic, Unavailable
-from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy, parse_policy
+from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy
 
-__all__ = ["Deployment", "refresh"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """What is built into an installation, and no repository can change.
-
-    Attributes:
-        root: the trusted root metadata's bytes. tenant: whose policy. bundle: which bundle, by name.
-        floors: the least version by role (`root`, `targets`, `models`, `privacy`, `snapshot`, `timestamp`) and by
-            target path (`bundles/<name>`, `policies/<tenant>`): a wiped state would take an old repository.
-        limits: what one refresh may cost.
-    """
-
-    root: bytes
-    tenant: str
-    bundle: str
-    floors: Mapping[str, int] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+__all__ = ["Deployment", "refresh", "visit"]
 
 
 def refresh(source: Source, state_directory: Path, deployment: Deployment, *, now: int) -> Found:
@@ -80,7 +64,15 @@ def refresh(source: Source, state_directory: Path, deployment: Deployment, *, no
         Malformed, Missing: the metadata or the policy is broken or not there.
         In each case what served before still serves.
     """
-    state = State(state_directory)
+    return visit(source, State(state_directory), deployment, now=now)
+
+
+def visit(source: Source, state: State, deployment: Deployment, *, now: int) -> Found:
+    """Do what `refresh` does on a state that its caller keeps: what was read once is not read again.
+
+    Raises:
+        as `refresh`.
+    """
     with state.updating() as staging:
         return _Visit(source, state, deployment, staging, now).run()
 
@@ -91,9 +83,7 @@ class _Visit:
     def __init__(self, source: Source, state: State, deployment: Deployment, staging: Path, now: int) -> None:
         self._state, self._deployment, self._staging = state, deployment, staging
         self._record = state.load()
-        if self._record.tenant and (self._record.tenant, self._record.bundle) != (deployment.tenant, deployment.bundle):
-            remedy = "give each tenant and bundle a state directory of its own"
-            raise Malformed("is of another tenant or bundle", place=str(state.directory), remedy=remedy)
+        check_owner(self._record, deployment.tenant, deployment.bundle, str(state.directory))
         self._now = max(now, self._record.clock)
         self._fetcher = Bounded(source, deployment.limits)
 
@@ -129,7 +119,7 @@ class _Visit:
                 snapshot_max_length=limits.snapshot,
                 targets_max_length=limits.targets,
             ),
-            bootstrap=self._deployment.root,
+            bootstrap=self._deployment.trusted_root(),
         )
         # The client reads the clock in its constructor, uses the time only later, and offers no other way to set it;
         # pyproject.toml bounds its version, and the test with an expired timestamp notices if this stops working.
@@ -186,7 +176,7 @@ class _Visit:
         path = f"policies/{self._deployment.tenant}"
         target, version = self._listed(updater, "privacy", path, POLICY_LIMIT)
         data = self._data(updater, target)
-        policy = parse_policy(data, place=path)
+        policy = self._state.policy(target.digest, data, place=path)
         if policy.tenant != self._deployment.tenant:
             raise Unauthentic("is the policy of another tenant", place=path, remedy="ask the publisher")
         self._check_versions(target, policy.version)
@@ -206,7 +196,7 @@ class _Visit:
         if target.digest in self._record.rejected:
             raise Forbidden("was rejected here", place=path, remedy="publish a newer version")
         data = self._data(updater, target)
-        bundle = read_bundle(data, place=path)
+        bundle = self._state.bundle(target.digest, data, place=path)
         if bundle.manifest.name != self._deployment.bundle:
             raise Unauthentic("is the bundle of another name", place=path, remedy="ask the publisher")
         self._check_versions(target, bundle.manifest.version)
@@ -224,8 +214,9 @@ class _Visit:
     def _commit(self, record: Record, *roles: str) -> None:
         for role in roles:
             self._take_over(f"{role}.json")
-        self._state.save(record)
-        self._record = record
+        if record != self._record:
+            self._state.save(record)
+            self._record = record
 
     def _take_over(self, pattern: str) -> None:
         with reaching(self._state.metadata):

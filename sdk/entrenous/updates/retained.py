@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -25,18 +25,34 @@ from pathlib import Path
 from entrenous.bundle import Bundle, read_bundle
 from entrenous.updates.verify import DELEGATIONS, check_floor, choose
 from entrenous_consent._files import reaching, write_whole
-from entrenous_consent.errors import Missing, Refusal, Unauthentic, Unavailable
+from entrenous_consent.errors import Malformed, Missing, Refusal, Unauthentic, Unavailable
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table
 from entrenous_consent.policy import PrivacyPolicy, parse_policy
 
-__all__ = ["RETAINED", "Found", "Record", "State", "found", "read_state", "reject"]
+__all__ = [
+    "RETAINED",
+    "Busy",
+    "Found",
+    "Record",
+    "State",
+    "check_owner",
+    "found",
+    "policy_in_force",
+    "read_state",
+    "reject",
+    "reject_in",
+]
 
 RETAINED = 4
 """The most bundles that are kept, the newest by version."""
 
 _RECORD_LIMIT = 1 << 20
 _LARGEST = 1 << 53
+
+
+class Busy(Unavailable):
+    """Another updater is at work: nothing is wrong, and what it finds will be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,18 +106,23 @@ class Record:
 
 
 class State:
-    """A state directory. Readers need no lock: the record is replaced whole; files it dropped stay a while."""
+    """A state directory. Readers need no lock: the record is replaced whole; files it dropped stay a while.
+
+    What was parsed once is remembered by its SHA-256, which is checked at every reading.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.metadata = directory, directory / "metadata"
         self._record, self._kept = directory / "record", directory / "kept"
+        self._policies: dict[bytes, PrivacyPolicy] = {}
+        self._bundles: dict[bytes, Bundle] = {}
 
     @contextmanager
     def updating(self) -> Iterator[Path]:
         """Hold the directory against every other updater; yield an empty directory for staging.
 
         Raises:
-            Unavailable: another one is at work, or the disk can't be used.
+            Busy: another one is at work. Unavailable: the disk can't be used.
         """
         with reaching(self.directory):
             for path in (self.directory, self.metadata, self.metadata / "root_history", self._kept):
@@ -111,7 +132,7 @@ class State:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
                     remedy = "wait for it, or give each its own directory"
-                    raise Unavailable("another updater is at work", place=str(self.directory), remedy=remedy) from error
+                    raise Busy("another updater is at work", place=str(self.directory), remedy=remedy) from error
                 self._sweep()
                 staging = Path(tempfile.mkdtemp(prefix="staging-", dir=self.directory))
                 try:
@@ -129,16 +150,33 @@ class State:
             if path.name not in wanted:
                 path.unlink()
 
+    def raw(self) -> bytes | None:
+        """Return the record's bytes, None where there is none: another record has others.
+
+        Raises:
+            Unavailable: it can't be read.
+        """
+        try:
+            with reaching(self._record):
+                return self._record.read_bytes()
+        except Missing:
+            return None
+
     def load(self) -> Record:
         """Return the record; an empty one where there is none.
 
         Raises:
             Malformed: it is broken. Unavailable: it can't be read.
         """
-        try:
-            with reaching(self._record):
-                data = self._record.read_bytes()
-        except Missing:
+        return self.parse(self.raw())
+
+    def parse(self, data: bytes | None) -> Record:
+        """Return the record in `data`, as `raw` gave it.
+
+        Raises:
+            Malformed: it is broken.
+        """
+        if data is None:
             return Record()
         table = Table(unpack(data, place=str(self._record), longest=_RECORD_LIMIT), str(self._record))
         table.integer("format", least=1, most=1)
@@ -190,6 +228,28 @@ class State:
             return None
         return data if sha256(data).digest() == digest else None
 
+    def policy(self, digest: bytes, data: bytes, place: str = "policy") -> PrivacyPolicy:
+        """Return the policy in `data`, whose SHA-256 is `digest`.
+
+        Raises:
+            Malformed: it does not parse.
+        """
+        if digest not in self._policies:
+            self._policies = {digest: parse_policy(data, place=place)}
+        return self._policies[digest]
+
+    def bundle(self, digest: bytes, data: bytes, place: str = "bundle") -> Bundle:
+        """Return the bundle in `data`, whose SHA-256 is `digest`.
+
+        Raises:
+            Malformed, Unauthentic: it does not read.
+        """
+        known = self._bundles.get(digest)
+        if known is None:
+            known = read_bundle(data, place=place)
+            self._bundles = {**dict(list(self._bundles.items())[-RETAINED:]), digest: known}
+        return known
+
     def bundles(self, record: Record) -> list[tuple[Bundle, bytes]]:
         """Return the retained bundles with their bytes; one that no longer reads is left out."""
         readable = []
@@ -197,10 +257,21 @@ class State:
             try:
                 data = self.kept(digest)
                 if data is not None:
-                    readable.append((read_bundle(data), data))
+                    readable.append((self.bundle(digest, data), data))
             except Refusal:
                 continue
         return readable
+
+
+def check_owner(record: Record, tenant: str, bundle: str, place: str) -> None:
+    """Refuse a record that was made for another tenant or bundle.
+
+    Raises:
+        Malformed: it was.
+    """
+    if record.tenant and (record.tenant, record.bundle) != (tenant, bundle):
+        remedy = "give each tenant and bundle a state directory of its own"
+        raise Malformed("is of another tenant or bundle", place=place, remedy=remedy)
 
 
 def _digests(table: Table, key: str) -> tuple[bytes, ...]:
@@ -210,8 +281,8 @@ def _digests(table: Table, key: str) -> tuple[bytes, ...]:
     return tuple(digests)
 
 
-def found(state: State, record: Record, now: int, floors: Mapping[str, int], refused: Refusal | None = None) -> Found:
-    """Return the pair that serves at `now` (Unix seconds), judged afresh; `floors` are the deployment's.
+def policy_in_force(state: State, record: Record, floors: Mapping[str, int]) -> tuple[PrivacyPolicy, bytes]:
+    """Return the policy that a record names, and its bytes; `floors` are the deployment's.
 
     Raises:
         Missing: no policy was ever taken. Unauthentic: the one on disk is not the one that was, or under its floor.
@@ -221,14 +292,37 @@ def found(state: State, record: Record, now: int, floors: Mapping[str, int], ref
     data = state.kept(record.policy)
     if data is None:
         raise Unauthentic("is not the policy that was verified", place=str(state.directory), remedy="refresh again")
-    policy = parse_policy(data)
+    policy = state.policy(record.policy, data)
     check_floor(f"{DELEGATIONS['privacy']}{policy.tenant}", policy.version, floors)
+    return policy, data
+
+
+def found(
+    state: State,
+    record: Record,
+    now: int,
+    floors: Mapping[str, int],
+    refused: Refusal | None = None,
+    *,
+    broken: Collection[bytes] = (),
+) -> Found:
+    """Return the pair that serves at `now` (Unix seconds), judged afresh.
+
+    Args:
+        floors: the deployment's. broken: digests that this process can't use, beside those the record rejects.
+
+    Raises:
+        Missing: no policy was ever taken. Unauthentic: the one on disk is not the one that was, or under its floor.
+    """
+    policy, data = policy_in_force(state, record, floors)
     retained = {
         bundle.digest: (bundle, kept)
         for bundle, kept in state.bundles(record)
         if bundle.manifest.version >= floors.get(f"{DELEGATIONS['models']}{bundle.manifest.name}", 0)
     }
-    bundle = choose([bundle for bundle, _ in retained.values()], policy, max(now, record.clock), record.rejected)
+    bundle = choose(
+        [bundle for bundle, _ in retained.values()], policy, max(now, record.clock), {*record.rejected, *broken}
+    )
     return Found(
         policy=policy,
         policy_bytes=data,
@@ -262,7 +356,15 @@ def reject(directory: Path, digest: bytes, *, now: int, floors: Mapping[str, int
     Raises:
         as `read_state`; Unavailable also while an updater is at work.
     """
-    state = State(directory)
+    return reject_in(State(directory), digest, now=now, floors=floors or {})
+
+
+def reject_in(state: State, digest: bytes, *, now: int, floors: Mapping[str, int]) -> Found:
+    """Do what `reject` does on a state that its caller keeps.
+
+    Raises:
+        as `reject`.
+    """
     with state.updating():
         record = state.load()
         record = replace(
@@ -271,4 +373,4 @@ def reject(directory: Path, digest: bytes, *, now: int, floors: Mapping[str, int
             rejected=tuple(dict.fromkeys((*record.rejected, digest))),
         )
         state.save(record)
-        return found(state, record, now, floors or {})
+        return found(state, record, now, floors)
