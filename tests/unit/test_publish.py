@@ -118,7 +118,7 @@ def test_each_signs_only_what_is_theirs(shop: Shop):
     with pytest.raises(Forbidden, match="may not sign"):
         repository.add_policy(policy_bytes(2), keys["models"], now=now)
     with pytest.raises(Forbidden, match="may not sign"):
-        repository.add_bundle(bundle_bytes(2), keys["privacy"], tenant=TENANT, now=now)
+        repository.add_bundle(bundle_bytes(2), keys["privacy"], tenant=TENANT, now=now, research=True)
     with pytest.raises(Forbidden, match="may not sign"):
         repository.publish(keys["models"], keys["timestamp"], now=now)
     with pytest.raises(Forbidden, match="may not sign"):
@@ -148,7 +148,7 @@ def test_a_bundle_waits_for_its_policy(shop: Shop):
     publisher, _ = shop
     with pytest.raises(Missing):
         publisher.repository.add_bundle(
-            bundle_bytes(2), publisher.keys["models"], tenant="another_shop", now=publisher.now
+            bundle_bytes(2), publisher.keys["models"], tenant="another_shop", now=publisher.now, research=True
         )
 
 
