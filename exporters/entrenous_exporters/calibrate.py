@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,7 @@ from entrenous_consent.errors import Malformed
 from entrenous_exporters.trees.form import Column, Floats, check_float32, fold
 from entrenous_exporters.trees.reference import margin_of
 
-__all__ = ["Calibrated", "calibrated", "fold", "platt", "visitor_parts"]
+__all__ = ["Calibrated", "calibrated", "fold", "platt", "sigmoid", "visitor_parts"]
 
 Labels = NDArray[np.bool_]
 Visitors = NDArray[np.int64]
@@ -80,25 +81,24 @@ def platt(margins: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     return -float(sigmoid.a_), -float(sigmoid.b_)
 
 
-def calibrated(
-    fit: Callable[[Floats, Labels], Column], x: Floats, y: Labels, visitors: Visitors, *, parts: int = 5, seed: int
-) -> Calibrated:
-    """Return the column that `fit` makes of all rows, calibrated on margins of rows not trained on.
-
-    Each part is scored by a model of the other parts; one sigmoid is fitted on all of these margins, and folded into
-    the model of all rows. It is what scikit-learn's `CalibratedClassifierCV(method="sigmoid", ensemble=False)` does,
-    with whole visitors on one side or the other.
+def sigmoid(
+    fit: Callable[[Floats, Labels, Visitors], Callable[[Floats], NDArray[np.float64]]],
+    x: Floats,
+    y: Labels,
+    visitors: Visitors,
+    *,
+    parts: int = 5,
+    seed: int,
+) -> tuple[float, float]:
+    """Return a and b of the sigmoid fitted on margins of rows not trained on: each part's, by a model of the others.
 
     Args:
-        fit: makes a column of rows float32 [M, F] and labels [M], the same for the same rows.
-        x: float32 [N, F], the training rows, and y: bool [N], their labels.
-        visitors: int64 [N], whose row each is.
-        parts: how many; `fit` is called once more than that.
-        seed: of the parts.
+        fit: makes of rows float32 [M, F], labels [M] and visitors [M] what scores rows, the same for the same rows.
+        x: float32 [N, F], the training rows, and y: bool [N], their labels. visitors: int64 [N], whose row each is.
+        parts: how often `fit` is called. seed: of the parts.
 
     Raises:
-        Malformed: rows of another type, a part outside which one class is missing, or as `visitor_parts`, `platt` and
-            `fold`.
+        Malformed: rows of another type, a part outside which one class is missing, or as `visitor_parts` and `platt`.
     """
     check_float32(x)
     label = np.asarray(y, dtype=bool)
@@ -109,6 +109,25 @@ def calibrated(
         if label[~out].all() or not label[~out].any():
             remedy = "give more rows of the rarer class, or use fewer parts"
             raise Malformed(f"leaves one class alone when part {i} is out", place="calibration", remedy=remedy)
-        margins[out] = margin_of(fit(x[~out], label[~out]), x[out])
-    a, b = platt(margins, label)
+        margins[out] = fit(x[~out], label[~out], visitors[~out])(x[out])
+    return platt(margins, label)
+
+
+def calibrated(
+    fit: Callable[[Floats, Labels], Column], x: Floats, y: Labels, visitors: Visitors, *, parts: int = 5, seed: int
+) -> Calibrated:
+    """Return the column that `fit` makes of all rows, calibrated on margins of rows not trained on.
+
+    It is what scikit-learn's `CalibratedClassifierCV(method="sigmoid", ensemble=False)` does, with whole visitors on
+    one side or the other.
+
+    Args:
+        fit: makes a column of rows float32 [M, F] and labels [M], the same for the same rows; called `parts` + 1 times.
+        x, y, visitors, parts, seed: as in `sigmoid`.
+
+    Raises:
+        Malformed: as `sigmoid` and `fold`.
+    """
+    label = np.asarray(y, dtype=bool)
+    a, b = sigmoid(lambda rows, of, _: partial(margin_of, fit(rows, of)), x, label, visitors, parts=parts, seed=seed)
     return Calibrated(column=fold(fit(x, label), a, b), a=a, b=b)

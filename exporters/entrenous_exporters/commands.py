@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from rich.console import Console
+from rich.table import Table
 
 __all__ = ["demo", "train"]
 
@@ -32,19 +33,24 @@ def demo(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from entrenous_exporters.workshop import train_files  # noqa: PLC0415 — scikit-learn takes a second to import
+    from entrenous_exporters.card import read_card  # noqa: PLC0415 — scikit-learn takes a second to import
+    from entrenous_exporters.card.sections import sections, title  # noqa: PLC0415
+    from entrenous_exporters.workshop import train_files  # noqa: PLC0415
 
     console = Console()
     with console.status("reading") as status:
         trained = train_files(
             arguments.spec, arguments.policy, arguments.out, created=arguments.created, progress=status.update
         )
-    for pattern, quality in trained.quality.items():
-        console.print(
-            f"{' + '.join(pattern) or 'no purpose':32} AUC {quality.auc:.4f}  ECE {quality.ece:.4f}  "
-            f"tranches {', '.join(f'{share:.0%}' for share in quality.shares)}"
-        )
-    console.print(f"{arguments.out}: {len(trained.data):,} bytes, card {arguments.out.with_suffix('.card.json').name}")
+    facts = read_card(trained.card)
+    console.print(title(facts, "en"), highlight=False)
+    table = sections(facts, "en")[1]
+    shown = Table(*table.headings)
+    for row in table.rows:
+        shown.add_row(*row)
+    console.print(shown)
+    card = arguments.out.with_suffix(".card.html").name
+    console.print(f"{arguments.out}: {len(trained.data):,} bytes; the card: {card}", soft_wrap=True)
     return 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
 
-__all__ = ["Quality", "assess", "calibration"]
+__all__ = ["Quality", "assess", "auc_of", "calibration", "tranches_of"]
 
 _BINS = 10
 
@@ -51,18 +51,42 @@ def calibration(
     return float(error), curve
 
 
-def assess(margins: ArrayLike, y: ArrayLike, cuts: Sequence[float]) -> Quality:
-    """Return the quality of log-odds `margins` [N] against labels `y` [N]."""
+def assess(
+    margins: ArrayLike, y: ArrayLike, tranches: ArrayLike, *, count: int, folds: ArrayLike | None = None
+) -> Quality:
+    """Return the quality of log-odds against labels.
+
+    Args:
+        margins: [N]. y: bool [N]. tranches: int [N], each row's tranche by the cuts of the model that scored it, of
+            `count` in all. folds: int [N], which model scored the row: the AUC is then the mean of the folds' own,
+            weighted by rows, since margins of different models do not rank against each other. One model by default.
+    """
     margin, label = np.asarray(margins, np.float64), np.asarray(y, bool)
     ece, curve = calibration(1 / (1 + np.exp(-margin)), label)
-    tranche = np.searchsorted(np.asarray(cuts), margin, side="right")
-    counts = np.bincount(tranche, minlength=len(cuts) + 1)
-    both = 0 < int(label.sum()) < len(label)
+    counts = np.bincount(np.asarray(tranches), minlength=count)
+    fold = np.zeros(len(label), int) if folds is None else np.asarray(folds)
     return Quality(
         rows=len(label),
         base_rate=float(label.mean()),
-        auc=float(roc_auc_score(label, margin)) if both else float("nan"),
+        auc=auc_of(margin, label, fold),
         ece=ece,
         shares=tuple(float(share) for share in counts / len(label)),
         curve=curve,
     )
+
+
+def auc_of(margins: ArrayLike, y: NDArray[np.bool_], folds: NDArray[Any]) -> float:
+    """Return the folds' own AUC, weighted by rows; NaN where a fold holds one class alone. All are [N]."""
+    margin, total = np.asarray(margins, np.float64), 0.0
+    for fold in np.unique(folds):
+        here = folds == fold
+        if y[here].all() or not y[here].any():
+            return float("nan")
+        total += float(roc_auc_score(y[here], margin[here])) * int(here.sum())
+    return total / len(y)
+
+
+def tranches_of(margins: ArrayLike, cuts: Sequence[float]) -> NDArray[np.int64]:
+    """Return each margin's tranche: below cuts[0] is the first, from cuts[i] on the next."""
+    found = np.searchsorted(np.asarray(cuts, np.float64), np.asarray(margins, np.float64), side="right")
+    return np.asarray(found, np.int64)

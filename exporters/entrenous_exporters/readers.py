@@ -1,8 +1,8 @@
-"""Event logs in: a file of the shop's own, or the public Complete Journey data, as the table that `tables` reads.
+"""Files in: event logs and moments, flat tables, consent; and the public Complete Journey data.
 
 A log has the columns `visitor`, `time` (Unix seconds) and `name`, and any of `price`, `value` (minor units of one
-currency), `quantity`, `brand` and `category`. It is refused whole at the first thing wrong with it, with the column and
-the numbers of the first rows concerned (counted from 1, a CSV's header left out): never with what they hold.
+currency), `quantity`, `brand` and `category`. A file is refused whole at the first thing wrong with it, with the column
+and the numbers of the first rows concerned (counted from 1, a CSV's header left out): never with what they hold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, LARGEST, LONGEST, MON
 from entrenous.features import DERIVED, Feature
 from entrenous_consent.errors import Malformed, Missing
 
-__all__ = ["complete_journey", "read_events", "read_moments", "trips"]
+__all__ = ["complete_journey", "read_consent", "read_events", "read_moments", "read_table", "trips"]
 
 _EVENT = {
     "visitor": "text",
@@ -32,8 +32,14 @@ _EVENT = {
 _EARLIEST, _LATEST = 946_684_800, 4_102_444_800
 """2000 and 2100: what lies outside is milliseconds, or a default of zero."""
 _NAMED_ROWS = 5
-_WIDTH = {"integer": "int64", "number": "float64", "flag": "boolean", "text": "string"}
-_HOLDS = {"integer": "integers", "number": "numbers", "flag": "true and false", "text": "text"}
+_WIDTH = {"integer": "int64", "number": "float64", "flag": "boolean", "answer": "boolean", "text": "string"}
+_HOLDS = {
+    "integer": "integers",
+    "number": "numbers",
+    "flag": "true and false",
+    "answer": "true and false",
+    "text": "text",
+}
 
 Faults = dict[str, tuple[Any, str]]
 """For each column: when a row is at fault (an Ibis boolean), and what is wrong with it then."""
@@ -54,28 +60,75 @@ def read_events(backend: Any, path: str | Path) -> Any:
     return _read(backend, Path(path), _EVENT, required=("visitor", "time", "name")).drop("_row")
 
 
-def read_moments(backend: Any, path: str | Path, schema: Sequence[Feature]) -> Any:
+def read_moments(
+    backend: Any, path: str | Path, schema: Sequence[Feature], *, extra: Mapping[str, str] | None = None
+) -> Any:
     """Return the as-of points at `path` (`.parquet` or `.csv`), in the file's order, as `feature_table` takes them.
 
     Args:
         backend: from `entrenous_exporters.tables.open_backend`.
         path: a file with the columns `visitor`, `time` (Unix seconds), one for each supplied `context` field of the
-            schema (numbers, or text where the feature lists `values`), and, if wished, `improve` (true where the
-            visitor granted that models learn from the row).
+            schema (numbers, or text where the feature lists `values`), and any of `extra`.
         schema: from `parse_schema`.
+        extra: further columns that the file may have, with their sort, `flag` or `text`; by default `improve`, true
+            where the visitor granted that models learn from the row.
 
     Raises:
         Missing: there is no such file.
         Malformed: as `read_events`.
     """
-    known = {"visitor": "text", "time": "integer"}
-    known |= {
+    known = {"visitor": "text", "time": "integer"} | _supplied(schema)
+    more = {"improve": "flag"} if extra is None else dict(extra)
+    moments = _read(backend, Path(path), known | more, required=tuple(known))
+    return moments.mutate(row=moments["_row"] - 1).drop("_row")
+
+
+def _supplied(schema: Sequence[Feature]) -> dict[str, str]:
+    return {
         feature.field: "text" if feature.values else "number"
         for feature in schema
         if feature.kind == "context" and feature.field not in DERIVED
     }
-    moments = _read(backend, Path(path), known | {"improve": "flag"}, required=tuple(known))
-    return moments.mutate(row=moments["_row"] - 1).drop("_row")
+
+
+def read_table(backend: Any, path: str | Path, columns: Mapping[str, tuple[str, str]]) -> tuple[Any, tuple[str, ...]]:
+    """Return a flat table (`.parquet`, `.csv` or `.csv.gz`), in the file's order, and the columns it has besides.
+
+    Args:
+        backend: from `entrenous_exporters.tables.open_backend`.
+        path: the file; CSV has a header line, and an empty cell is absent.
+        columns: under the name that each is to have, its name in the file and its sort: `text`, `integer`, `number`,
+            `flag` (true and false) or `answer` (these, or 1 and 0). `label` and `time` may not be empty anywhere.
+
+    Returns:
+        An Ibis table of `columns` and `row` (0, 1, …); and the names of the file's other columns, which are not read.
+
+    Raises:
+        Missing: there is no such file. Malformed: as `read_events`.
+    """
+    path = Path(path)
+    read = _scan(backend, path)
+    for name, (column, _) in columns.items():
+        if column not in read.columns:
+            some = ", ".join(read.columns[:20]) + (" …" if len(read.columns) > 20 else "")
+            remedy = f"add it, or name another one; the file has: {some}"
+            raise Malformed(f"is missing (for {name})", place=f"{path.name}: column {column[:64]}", remedy=remedy)
+    left = tuple(name for name in read.columns if name not in {column for column, _ in columns.values()})
+    with _mapped(path.name):
+        read = read.select(**{name: read[column] for name, (column, _) in columns.items()})
+        sorts = {name: sort for name, (_, sort) in columns.items()}
+        table = _checked(backend, path, read, sorts, {name: column for name, (column, _) in columns.items()})
+    return table.mutate(row=table["_row"] - 1).drop("_row"), left
+
+
+def read_consent(backend: Any, path: str | Path) -> Any:
+    """Return who granted `improve`: a file with the columns `visitor` and `improve` (true, false or empty).
+
+    Raises:
+        Missing: there is no such file. Malformed: as `read_events`.
+    """
+    known = {"visitor": "text", "improve": "flag"}
+    return _read(backend, Path(path), known, required=tuple(known)).drop("_row")
 
 
 def complete_journey(backend: Any) -> Any:
@@ -142,47 +195,65 @@ def _mapped(place: str) -> Iterator[None]:
         raise Malformed("cannot be read", place=place, remedy="write the file again") from error
 
 
-def _read(backend: Any, path: Path, known: Mapping[str, str], *, required: tuple[str, ...]) -> Any:
-    """Return the checked file as a kept table of `known` columns that it has, plus `_row` from 1."""
+def _scan(backend: Any, path: Path) -> Any:
+    """Return the file unread: of a CSV every cell as text."""
     if not path.is_file():
         raise Missing("is not there", place=path.name, remedy="check the path")
     with _mapped(path.name):
-        if path.suffix == ".parquet":
-            read = backend.read_parquet(path)
-        elif path.suffix == ".csv":
-            read = backend.read_csv(path, header=True, all_varchar=True)
-        else:
-            raise Malformed("is neither .parquet nor .csv", place=path.name, remedy="convert it to Parquet")
-        _check_columns(path, read, known, required)
+        if path.name.endswith(".parquet"):
+            return backend.read_parquet(path)
+        if path.name.endswith((".csv", ".csv.gz")):
+            return backend.read_csv(path, header=True, all_varchar=True)
+    raise Malformed("is neither .parquet nor .csv", place=path.name, remedy="convert it to Parquet")
+
+
+def _read(backend: Any, path: Path, known: Mapping[str, str], *, required: tuple[str, ...]) -> Any:
+    """Return the checked file as a kept table of `known` columns that it has, plus `_row` from 1."""
+    read = _scan(backend, path)
+    for column in required:
+        if column not in read.columns:
+            raise Malformed("is missing", place=f"{path.name}: column {column}", remedy="add the column")
+    for column in read.columns:
+        if column not in known:
+            remedy = "remove it; known here: " + ", ".join(known)
+            place = f"{path.name}: column {column[:32]}"
+            raise Malformed("is not a column we know", place=place, remedy=remedy)
+    with _mapped(path.name):
         kept = {column: sort for column, sort in known.items() if column in read.columns}
-        read = _keep(backend, read.select(*kept, _row=ibis.row_number() + 1))
-        if path.suffix == ".csv":
-            _refuse_rows(path, read, _unread(read, kept))
-        read = read.mutate(**{column: read[column].cast(_WIDTH[sort]) for column, sort in kept.items()})
-        _refuse_rows(path, read, _faults(read))
+        return _checked(backend, path, read.select(*kept), kept, {})
+
+
+def _checked(backend: Any, path: Path, read: Any, sorts: Mapping[str, str], originals: Mapping[str, str]) -> Any:
+    """Return the table kept, with every cell of its column's sort, and `_row` from 1.
+
+    Args:
+        sorts: of every column of `read`. originals: what a column is called in the file, where that differs.
+    """
+    text = not path.name.endswith(".parquet")
+    if not text:
+        _check_types(path, read, sorts, originals)
+    read = _keep(backend, read.mutate(_row=ibis.row_number() + 1))
+    if text:
+        _refuse_rows(path, read, _unread(read, sorts), originals)
+    read = read.mutate(**{column: read[column].cast(_WIDTH[sort]) for column, sort in sorts.items()})
+    _refuse_rows(path, read, _faults(read), originals)
     return read
 
 
-def _check_columns(path: Path, read: Any, known: Mapping[str, str], required: tuple[str, ...]) -> None:
-    held = read.schema()
-    for column in required:
-        if column not in held:
-            raise Malformed("is missing", place=f"{path.name}: column {column}", remedy="add the column")
-    for column, kind in held.items():
-        place = f"{path.name}: column {column[:32]}"
-        if column not in known:
-            remedy = "remove it; known here: " + ", ".join(known)
-            raise Malformed("is not a column we know", place=place, remedy=remedy)
+def _check_types(path: Path, read: Any, sorts: Mapping[str, str], originals: Mapping[str, str]) -> None:
+    for column, kind in read.schema().items():
         fits = {
             "integer": kind.is_integer(),
             "number": kind.is_integer() or kind.is_floating(),
             "flag": kind.is_boolean(),
-            "text": kind.is_string(),
+            "answer": kind.is_boolean() or kind.is_integer(),
+            "text": kind.is_string() or (column in originals and (kind.is_integer() or kind.is_boolean())),
         }
-        if path.suffix != ".csv" and not fits[known[column]]:
+        if not fits[sorts[column]]:
             unit = "Unix seconds, " if column == "time" else "minor units, " if column in MONEY_FIELDS else ""
-            remedy = f"write it as {unit}{_WIDTH[known[column]]}"
-            raise Malformed(f"does not hold {_HOLDS[known[column]]}", place=place, remedy=remedy)
+            remedy = f"write it as {unit}{_WIDTH[sorts[column]]}"
+            place = f"{path.name}: column {originals.get(column, column)[:32]}"
+            raise Malformed(f"does not hold {_HOLDS[sorts[column]]}", place=place, remedy=remedy)
 
 
 def _unread(read: Any, kept: Mapping[str, str]) -> Faults:
@@ -192,23 +263,26 @@ def _unread(read: Any, kept: Mapping[str, str]) -> Faults:
         cell = read[column]
         if sort == "integer":
             # A cast would round 1.5.
-            faults[column] = (~cell.re_search("^ *-?[0-9]{1,18} *$"), "not a whole number")
+            faults[column] = (cell.notnull() & ~cell.re_search("^ *-?[0-9]{1,18} *$"), "not a whole number")
         elif sort == "number":
             faults[column] = (cell.notnull() & cell.try_cast("float64").isnull(), "not a number")
         elif sort == "flag":
             faults[column] = (cell.lower().notin(["true", "false"]), "neither true nor false")
+        elif sort == "answer":
+            faults[column] = (cell.lower().notin(["true", "false", "1", "0"]), "neither true nor false, nor 1 or 0")
     return faults
 
 
 def _faults(read: Any) -> Faults:
     """Return which rows hold what no event or moment can."""
-    faults = {
-        "visitor": (read.visitor.isnull() | (read.visitor == ""), "empty"),
-        "time": (
-            read.time.isnull() | ~read.time.between(_EARLIEST, _LATEST),
-            "not Unix seconds between 2000 and 2100",
-        ),
-    }
+    faults = {}
+    if "visitor" in read.columns:
+        faults["visitor"] = (read.visitor.isnull() | (read.visitor == ""), "empty")
+    if "time" in read.columns:
+        wrong = read.time.isnull() | ~read.time.between(_EARLIEST, _LATEST)
+        faults["time"] = (wrong, "not Unix seconds between 2000 and 2100")
+    if "label" in read.columns:
+        faults["label"] = (read.label.isnull(), "empty")
     if "name" not in read.columns:
         return faults
     faults["name"] = (read.name.isnull() | read.name.notin(sorted(EVENT_NAMES)), "not an event we know")
@@ -221,7 +295,9 @@ def _faults(read: Any) -> Faults:
     return faults
 
 
-def _refuse_rows(path: Path, read: Any, faults: Faults) -> None:
+def _refuse_rows(path: Path, read: Any, faults: Faults, originals: Mapping[str, str]) -> None:
+    if not faults:
+        return
     counted = read.aggregate(**{column: wrong.sum() for column, (wrong, _) in faults.items()}).to_pyarrow()
     for column, (wrong, what) in faults.items():
         count = counted[column][0].as_py() or 0
@@ -230,6 +306,6 @@ def _refuse_rows(path: Path, read: Any, faults: Faults) -> None:
             rows = ", ".join(str(row) for row in first) + (", …" if count > len(first) else "")
             raise Malformed(
                 f"is {what} in {count} row{'s' if count > 1 else ''} ({rows})",
-                place=f"{path.name}: column {column}",
+                place=f"{path.name}: column {originals.get(column, column)[:64]}",
                 remedy="correct or remove them",
             )

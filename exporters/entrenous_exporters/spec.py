@@ -13,46 +13,101 @@ from pathlib import Path
 
 from entrenous.bundle import MOST_PATTERNS, Arm, Cap, Experiment, parse_cap
 from entrenous.events import EVENT_NAMES
-from entrenous.features import Feature, parse_schema
+from entrenous.features import DERIVED, Feature, parse_schema
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 from entrenous_consent.pseudonyms import BUCKETS
 
-__all__ = ["DecisionSpec", "Label", "Learner", "Source", "TrainingSpec", "parse_spec", "read_spec"]
+__all__ = [
+    "LEARNERS",
+    "DecisionSpec",
+    "Label",
+    "Learner",
+    "Source",
+    "Split",
+    "TrainingSpec",
+    "parse_spec",
+    "read_spec",
+]
 
+LEARNERS = ("extra_trees", "hist_gradient_boosting", "lightgbm", "logistic", "random_forest", "xgboost")
+"""scikit-learn's, but for lightgbm and xgboost."""
+
+_BOOSTED = ("hist_gradient_boosting", "lightgbm", "xgboost")
 _LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where rows come from.
+    """Where rows come from: an event log and moments, or one table that has a row for each moment.
 
     Attributes:
-        events, moments: files (see `entrenous_exporters.readers`); empty where the caller hands over tables.
+        events, moments, table: files (see `entrenous_exporters.readers`); empty where the caller hands over tables.
+        visitor, time: columns of the table. Without `visitor` each row is a visitor of its own, and the card says so.
+        columns: the table's column for a context field, where the two differ.
+        improve: who granted that models learn from them: a column of the table or the moments, or a file with the
+            columns `visitor` and `improve`. Absent or empty is not granted.
         public_research_data: the rows are of people who are not the shop's visitors; `improve` is then not asked for.
-        train_from: Unix seconds: earlier moments are not learnt from, since their windows are not filled yet.
-        train_until: Unix seconds: only moments whose label is known by then are learnt from; later ones judge.
+        groups: columns for the card's comparison of groups; they never enter a model.
     """
 
     events: str
     moments: str
+    table: str
+    visitor: str
+    time: str
+    columns: Mapping[str, str]
+    improve: str
     public_research_data: bool
-    train_from: int
-    train_until: int
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """The question: does `event` happen within `within_days` after the moment?"""
+    """The question: does `event` happen within `within_days` after the moment? Or: what does `column` say?
+
+    Attributes:
+        event, within_days: of an event log; empty and 0 otherwise. column: of a table; empty otherwise.
+    """
 
     event: str
     within_days: int
+    column: str
+
+    @property
+    def horizon(self) -> int:
+        """How long after a moment its label is known, in seconds."""
+        return self.within_days * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Which rows are learnt from and which judge. No visitor is ever on both sides.
+
+    Attributes:
+        kind: `time`: of the visitors, `judge_share` are set aside; the others are learnt from at moments within
+            `start` and `until`, less the label's days; those set aside judge from `until` on. `grouped`: `folds`
+            parts of the visitors judge in turn, and the model that ships learns from all.
+        start, until: Unix seconds; earlier moments' windows are not filled yet.
+    """
+
+    kind: str
+    start: int
+    until: int
+    judge_share: float
+    folds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learner:
-    """Histogram gradient boosting, one model for each consent pattern; `k` distinct visitors under every leaf."""
+    """What learns; one model for each consent pattern, `k` distinct visitors under every leaf.
 
+    Attributes:
+        kind: one of `LEARNERS`. trees, leaves, learning_rate, l2, min_rows_leaf: as far as the kind has them, else 0.
+        calibration: `sigmoid` folded into the margin, fitted on rows not learnt from, or `none`.
+    """
+
+    kind: str
     trees: int
     leaves: int
     learning_rate: float
@@ -60,6 +115,7 @@ class Learner:
     min_rows_leaf: int
     k: int
     seed: int
+    calibration: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +143,7 @@ class TrainingSpec:
     lifetime_days: int
     source: Source
     label: Label
+    split: Split
     learner: Learner
     features: tuple[Feature, ...]
     decision: DecisionSpec
@@ -128,8 +185,9 @@ def _parse(top: Table) -> TrainingSpec:
         name=top.name("name"),
         version=top.integer("version", least=1, most=1 << 53),
         lifetime_days=top.integer("lifetime_days", least=1, most=3650),
-        source=_source(top.table("data")),
-        label=_label(top.table("label")),
+        source=_source(top.table("data"), features),
+        label=_label(top.table("label"), flat=top.table("data").has("table")),
+        split=_split(top.table("split"), timed=not top.table("data").has("table") or top.table("data").has("time")),
         learner=_learner(top.table("learner")),
         features=features,
         decision=_decision(top.table("decision"), {feature.purpose for feature in features}),
@@ -138,45 +196,86 @@ def _parse(top: Table) -> TrainingSpec:
     return spec
 
 
-def _source(table: Table) -> Source:
+def _source(table: Table, features: tuple[Feature, ...]) -> Source:
+    flat = table.has("table")
+    columns = table.table("columns", {})
     source = Source(
-        events=table.text("events", ""),
-        moments=table.text("moments", ""),
+        events="" if flat else table.text("events", ""),
+        moments="" if flat else table.text("moments", ""),
+        table=table.text("table", ""),
+        visitor=table.text("visitor", "") if flat else "",
+        time=table.text("time", "") if flat else "",
+        columns={field: columns.text(field) for field in columns.keys()} if flat else {},  # noqa: SIM118
+        improve=table.text("improve", "improve"),
         public_research_data=table.flag("public_research_data", False),
-        train_from=table.moment("train_from") if table.has("train_from") else 0,
-        train_until=table.moment("train_until"),
+        groups=table.names("groups", (), longest=8),
     )
     table.close()
+    fields = {feature.field for feature in features if feature.kind == "context"}
+    for feature in features:
+        if flat and feature.kind != "context":
+            raise table.refuse("table", f"has no events for {feature.name}", "declare it as context, or give events")
+        if flat and not source.time and feature.field in DERIVED:
+            raise table.refuse("time", f"is missing, and {feature.name} is derived from it", "name the column")
+    for field in source.columns:
+        if field not in fields:
+            raise table.refuse(f"columns.{field}", "is no feature's field", "remove it, or declare the feature")
+    for group in source.groups:
+        if group in fields:
+            raise table.refuse("groups", f"names {group}, a field of the model", "copy it into a column of its own")
     return source
 
 
-def _label(table: Table) -> Label:
-    label = Label(event=table.choice("event", EVENT_NAMES), within_days=table.integer("within_days", least=1, most=366))
+def _label(table: Table, *, flat: bool) -> Label:
+    label = Label(
+        event="" if flat else table.choice("event", EVENT_NAMES),
+        within_days=0 if flat else table.integer("within_days", least=1, most=366),
+        column=table.text("column") if flat else "",
+    )
     table.close()
     return label
 
 
+def _split(table: Table, *, timed: bool) -> Split:
+    kind = table.choice("kind", ("grouped", "time"))
+    if kind == "time" and not timed:
+        raise table.refuse("kind", "needs a time", "name data.time, or split by visitors: grouped")
+    split = Split(
+        kind=kind,
+        start=table.moment("start") if kind == "time" and table.has("start") else 0,
+        until=table.moment("until") if kind == "time" else 0,
+        judge_share=table.number("judge_share", 0.2, least=0.05, most=0.5) if kind == "time" else 0.0,
+        folds=table.integer("folds", 5, least=2, most=20) if kind == "grouped" else 0,
+    )
+    table.close()
+    return split
+
+
 def _learner(table: Table) -> Learner:
+    kind = table.choice("kind", LEARNERS)
+    boosted, linear = kind in _BOOSTED, kind == "logistic"
     learner = Learner(
-        trees=table.integer("trees", least=1, most=1000),
-        leaves=table.integer("leaves", least=2, most=256),
-        learning_rate=table.number("learning_rate", least=1e-4, most=1),
-        l2=table.number("l2", 0.0, least=0, most=1e6),
-        min_rows_leaf=table.integer("min_rows_leaf", 20, least=1, most=1_000_000),
+        kind=kind,
+        trees=0 if linear else table.integer("trees", least=1, most=1000),
+        leaves=0 if linear else table.integer("leaves", least=2, most=256),
+        learning_rate=table.number("learning_rate", least=1e-4, most=1) if boosted else 0.0,
+        l2=table.number("l2", 1.0 if linear else 0.0, least=1e-6 if linear else 0, most=1e6)
+        if boosted or linear
+        else 0.0,
+        min_rows_leaf=0 if linear else table.integer("min_rows_leaf", 20, least=1, most=1_000_000),
         k=table.integer("k", 5, least=1, most=1_000_000),
         seed=table.integer("seed", 0, least=0, most=(1 << 31) - 1),
+        calibration=table.choice("calibration", ("none", "sigmoid"), "none" if boosted or linear else "sigmoid"),
     )
+    if not (boosted or linear) and learner.calibration == "none":
+        remedy = "use sigmoid: a forest's margin is a mean probability, not log-odds"
+        raise table.refuse("calibration", f"is none for {kind}", remedy)
     table.close()
     return learner
 
 
 def _decision(table: Table, purposes: set[str]) -> DecisionSpec:
-    tranches = table.names("tranches", longest=100)
-    shares = table.numbers("shares")
-    if not tranches:
-        raise table.refuse("tranches", "is empty", "name at least one")
-    if len(shares) != len(tranches) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise table.refuse("shares", "is not one positive share for each tranche, adding up to 1")
+    tranches, shares = _tranches(table)
     patterns = tuple(_pattern(table, i, one, purposes) for i, one in enumerate(table.array("patterns")))
     if not 1 <= len(patterns) <= MOST_PATTERNS or len(set(patterns)) != len(patterns):
         raise table.refuse("patterns", f"is not 1 to {MOST_PATTERNS} different lists of purposes")
@@ -198,6 +297,21 @@ def _decision(table: Table, purposes: set[str]) -> DecisionSpec:
     )
     table.close()
     return spec
+
+
+def _tranches(table: Table) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Return the tranches' names, from low to high, and the share of visitors that each is to hold."""
+    if table.flag("deciles", False):
+        if table.has("tranches") or table.has("shares"):
+            raise table.refuse("deciles", "are tranches already", "leave tranches and shares out")
+        return tuple(f"d{i}" for i in range(1, 11)), (0.1,) * 10
+    tranches = table.names("tranches", longest=100)
+    shares = table.numbers("shares")
+    if not tranches:
+        raise table.refuse("tranches", "is empty", "name at least one")
+    if len(shares) != len(tranches) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        raise table.refuse("shares", "is not one positive share for each tranche, adding up to 1")
+    return tranches, shares
 
 
 def _pattern(table: Table, index: int, purposes: object, known: set[str]) -> tuple[str, ...]:

@@ -46,10 +46,13 @@ class FeatureTable:
     Attributes:
         rows: `[N, F]` float32, one vector for each moment by ascending `row`; absent is NaN.
         names: the `F` features' names, in the schema's order.
+        moved: for each supplied number, by feature, in how many rows float32 changed a whole number. Fractions are
+            rounded here as they are when a decision brings them.
     """
 
     rows: NDArray[np.float32]
     names: tuple[str, ...]
+    moved: Mapping[str, int]
 
 
 def open_backend(*, threads: int = 1) -> Backend:
@@ -83,9 +86,10 @@ def feature_table(backend: Backend, schema: Sequence[Feature], events: Expressio
     order = asked["row"].to_numpy()
     rows = np.full((len(order), len(schema)), np.nan, dtype=np.float32)
     stored: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    moved: dict[str, int] = {}
     for at, feature in enumerate(schema):
         if feature.kind == "context":
-            rows[:, at] = _context(feature, asked)
+            rows[:, at], moved[feature.name] = _context(feature, asked)
         else:
             rows[:, at] = 0 if feature.kind in _ZERO_OF_NOTHING else np.nan
             shape = "number" if feature.kind in _NUMERIC else feature.kind
@@ -103,7 +107,7 @@ def feature_table(backend: Backend, schema: Sequence[Feature], events: Expressio
             hit = np.searchsorted(order, found["row"].to_numpy())
             for at, feature in mine.items():
                 rows[hit, at] = _values(feature, found[f"f{at}"])
-    return FeatureTable(rows=rows, names=tuple(feature.name for feature in schema))
+    return FeatureTable(rows=rows, names=tuple(feature.name for feature in schema), moved=moved)
 
 
 def labels(
@@ -176,19 +180,23 @@ def _column(field: str) -> str:
     return f"context_{field}"
 
 
-def _context(feature: Feature, asked: pa.Table) -> NDArray[np.float32]:
+def _context(feature: Feature, asked: pa.Table) -> tuple[NDArray[np.float32], int]:
+    """Return the column, and in how many rows float32 changed a whole number."""
     if feature.field in DERIVED:
         as_of = asked["as_of"].to_numpy()
         # Day 0 of Unix time was a Thursday.
         derived = as_of // 3600 % 24 if feature.field == "hour" else (as_of // _DAY + 3) % 7
-        return np.asarray(derived, dtype=np.float32)
+        return np.asarray(derived, dtype=np.float32), 0
     column = asked[_column(feature.field)]
     if feature.values:
         column = pc.index_in(column, value_set=pa.array(feature.values, pa.string()))
+    exact = column.cast(pa.float64(), safe=False).to_numpy()
     with np.errstate(over="ignore"):
-        values = column.cast(pa.float64(), safe=False).to_numpy().astype(np.float32)
+        values = np.asarray(exact.astype(np.float32))
+    whole = np.isfinite(exact) & (exact == np.floor(exact))
+    moved = int((whole & (values != exact)).sum())
     values[~np.isfinite(values)] = np.nan
-    return np.asarray(values)
+    return values, moved
 
 
 def _values(feature: Feature, column: pa.ChunkedArray) -> NDArray[np.float64]:

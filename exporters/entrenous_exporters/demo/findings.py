@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from entrenous_exporters.build import score
+from entrenous_exporters.card import read_card
 from entrenous_exporters.demo.replay import GROUPS, Group, Moment, Replay
-from entrenous_exporters.quality import Quality, assess
-from entrenous_exporters.train import Trained
+from entrenous_exporters.quality import Quality, assess, tranches_of
+from entrenous_exporters.train import Rows, Trained
 
-__all__ = ["Findings", "Latency", "find"]
-
+__all__ = ["Findings", "Latency", "find", "quality_of"]
 
 QUESTION = "Will this household shop again within 3 days?"
 
@@ -47,9 +46,10 @@ class Findings:
     """The demonstration's figures.
 
     Attributes:
-        households: each one's group. served: quality by consent pattern, of margins the replay itself scored. central:
-            the same graph over every household's trips of the quarter. answers: by group, how often each reason and
-            cause was given.
+        households: each one's group. served: quality by consent pattern, of margins the replay itself scored.
+        central: the same graph over every household's trips of the quarter; it learnt from four fifths of them, in the
+            months before. strangers: the same over the others alone, as the card states it.
+        answers: by group, how often each reason and cause was given.
         again: by tranche, how many decisions and the share that came again in time.
         first, further: latency from the store, and with the profile open.
         raw_ids_found: occurrences of any raw identifier in any file of the store and keyring.
@@ -59,6 +59,7 @@ class Findings:
     trips: int
     served: Mapping[str, Quality]
     central: Mapping[str, Quality]
+    strangers: Mapping[str, Quality]
     answers: Mapping[str, Mapping[tuple[str, str], int]]
     again: Mapping[str, tuple[int, float]]
     first: Latency
@@ -75,13 +76,11 @@ class Findings:
         """Print the short table."""
         table = Table(title=f"{QUESTION} Last quarter of 2017, real trips", title_justify="left")
         table.add_column("consent pattern", no_wrap=True)
-        for heading in ("decisions", "AUC", "calibration\nerror", "AUC, all\nhouseholds"):
+        for heading in ("decisions", "AUC", "calibration\nerror", "AUC, all\nhouseholds", "AUC, never\nlearnt from"):
             table.add_column(heading, justify="right")
         for pattern, quality in self.served.items():
-            central = self.central[pattern]
-            table.add_row(
-                pattern, f"{quality.rows:,}", f"{quality.auc:.3f}", f"{quality.ece:.3f}", f"{central.auc:.3f}"
-            )
+            others = (f"{by[pattern].auc:.3f}" for by in (self.central, self.strangers))
+            table.add_row(pattern, f"{quality.rows:,}", f"{quality.auc:.3f}", f"{quality.ece:.3f}", *others)
         console.print(table)
         answers = Table(title="Answers by consent (the mix is ours)", title_justify="left")
         sizes = self.sizes
@@ -126,30 +125,42 @@ def find(
     replay: Replay,
     *,
     trained: Trained,
+    central: Mapping[str, Quality],
     warm_seconds: Sequence[float],
     state: Path,
     trips: int,
     seconds: float,
 ) -> Findings:
     """Return the findings of a finished replay whose client is closed."""
-    files = [path for folder in (state, state.with_name("keys")) for path in folder.iterdir() if path.is_file()]
+    files = [path for folder in (state, state.with_name("keys")) for path in folder.rglob("*") if path.is_file()]
     return Findings(
         households=replay.groups,
         trips=trips,
         served=_served(replay.moments, trained),
-        central={_name(pattern): quality for pattern, quality in trained.quality.items()},
+        central=central,
+        strangers={_name(pattern): quality for pattern, quality in trained.quality.items()},
         answers=_answers(replay.moments),
         again=_again(replay.moments),
         first=Latency.of([moment.seconds for moment in replay.moments if moment.decision.margin is not None]),
         further=Latency.of(warm_seconds),
         bundle_bytes=len(trained.data),
         bundle_compressed=len(zlib.compress(trained.data, 9)),
-        store_bytes=sum(path.stat().st_size for path in state.iterdir()),
+        store_bytes=sum(path.stat().st_size for path in state.iterdir() if path.is_file()),
         visitors_kept=_kept(replay),
         raw_ids_found=sum(path.read_bytes().count(one.encode()) for path in files for one in replay.groups),
         k=_least(trained),
         seconds=seconds,
     )
+
+
+def quality_of(trained: Trained, rows: Rows) -> dict[str, Quality]:
+    """Return the quality of the shipped graph on labelled rows, by consent pattern."""
+    found = {}
+    for pattern in trained.bundle.manifest.decisions["promotion"].patterns:
+        margins = score(trained.bundle.models["promotion"], rows.x, singly=False)[:, pattern.column]
+        tranches = tranches_of(margins, pattern.cuts)
+        found[_name(pattern.purposes)] = assess(margins, rows.y, tranches, count=len(pattern.cuts) + 1)
+    return found
 
 
 def _name(pattern: Sequence[str]) -> str:
@@ -167,10 +178,12 @@ def _served(moments: Sequence[Moment], trained: Trained) -> dict[str, Quality]:
             used = tuple(purpose for purpose, _ in decision.receipt.basis.consents if purpose in purposes)
             scored[used].append((decision.margin, moment.again))
     cuts = {pattern.purposes: pattern.cuts for pattern in manifest.decisions["promotion"].patterns}
-    return {
-        _name(pattern): assess([margin for margin, _ in pairs], [again for _, again in pairs], cuts[pattern])
-        for pattern, pairs in sorted(scored.items())
-    }
+    found = {}
+    for pattern, pairs in sorted(scored.items()):
+        margins, again = [margin for margin, _ in pairs], [again for _, again in pairs]
+        tranches = tranches_of(margins, cuts[pattern])
+        found[_name(pattern)] = assess(margins, again, tranches, count=len(cuts[pattern]) + 1)
+    return found
 
 
 def _answers(moments: Sequence[Moment]) -> dict[str, dict[tuple[str, str], int]]:
@@ -197,5 +210,5 @@ def _kept(replay: Replay) -> int:
 
 
 def _least(trained: Trained) -> int:
-    facts: dict[str, Any] = json.loads(trained.card)
-    return int(facts["least_support"])
+    facts = read_card(trained.card)
+    return int(facts["k"]["least_support"])

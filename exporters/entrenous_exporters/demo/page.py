@@ -87,10 +87,20 @@ def _quality(found: Findings) -> str:
                 f"{quality.ece:.3f}",
                 shares,
                 f"{found.central[pattern].auc:.3f}",
+                f"{found.strangers[pattern].auc:.3f}",
             )
         )
     return _table(
-        ("consent pattern", "decisions", "AUC", "calibration error", "cold / warm / hot", "AUC, all households"), rows
+        (
+            "consent pattern",
+            "decisions",
+            "AUC",
+            "calibration error",
+            "cold / warm / hot",
+            "AUC, all households",
+            "AUC, households it never learnt from",
+        ),
+        rows,
     )
 
 

@@ -1,10 +1,10 @@
-"""`entrenous demo`: train on real trips, open a client, replay the last quarter under a mix of consents, show what
-came of it."""
+"""`entrenous demo`: train on real trips, sign and publish, open a client through the updater, replay the last quarter
+under a mix of consents, show what came of it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,17 +15,23 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from entrenous import Client, Config
+from entrenous import Client, Config, Deployment
+from entrenous.client import system_clock
+from entrenous.updates.layout import OFFLINE_THRESHOLD
 from entrenous_consent.keys import write_whole
 from entrenous_consent.policy import parse_policy
-from entrenous_exporters.demo.findings import Findings, find
+from entrenous_exporters.demo.findings import Findings, find, quality_of
 from entrenous_exporters.demo.page import render
 from entrenous_exporters.demo.replay import OCTOBER, Replay, ScriptedClock, Trip, assign
+from entrenous_exporters.keys import ROLES, make_key
+from entrenous_exporters.publish import Repository
+from entrenous_exporters.quality import Quality
 from entrenous_exporters.readers import complete_journey, trips
 from entrenous_exporters.rows import labelled_rows
 from entrenous_exporters.spec import parse_spec
 from entrenous_exporters.tables import open_backend
 from entrenous_exporters.train import Rows, Trained, train
+from entrenous_exporters.workshop import write_trained
 
 __all__ = ["tell"]
 
@@ -39,40 +45,45 @@ class _Prepared:
     trained: Trained
     trips: list[Trip]
     households: list[str]
+    deployment: Deployment
+    central: Mapping[str, Quality]
 
 
-def tell(out: Path, *, households: int, console: Console) -> Findings:
-    """Run the whole demonstration; leave bundle, policy, store and page in `out`; return what was found.
+def tell(out: Path, *, households: int, console: Console, clock: Callable[[], int] = system_clock) -> Findings:
+    """Run the whole demonstration; leave the signed repository, store and page in `out`; return what was found.
 
     Args:
         households: how many are replayed. console: where progress and the closing table go.
+        clock: of whoever signs and updates, Unix seconds: the replay's own stands in 2017.
 
     Raises:
         Missing: the data package is not installed.
     """
     started = perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    for old in ("state", "keys"):
+    for old in ("state", "keys", "signers", "repository"):
         shutil.rmtree(out / old, ignore_errors=True)
     columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        prepared = _prepare(out, households, progress)
-        clock = ScriptedClock(prepared.trips[0].time)
+        prepared = _prepare(out, households, progress, clock())
+        scripted = ScriptedClock(prepared.trips[0].time)
         config = Config(
-            policy=out / "policy.toml",
-            bundle=out / "bundle.msgpack",
+            source=out / "repository",
+            deployment=prepared.deployment,
             state=out / "state",
             keys=out / "keys",
-            clock=clock,
+            clock=scripted,
+            updates_clock=clock,
         )
         with Client.open(config) as client:
-            replay = Replay(client, clock, assign(prepared.households, _SEED))
+            replay = Replay(client, scripted, assign(prepared.households, _SEED))
             task = progress.add_task("replaying 2017, trip by trip", total=len(prepared.trips))
             replay.run(iter(prepared.trips), lambda _: progress.advance(task))
             warm = _warm(client, replay)
         found = find(
             replay,
             trained=prepared.trained,
+            central=prepared.central,
             warm_seconds=warm,
             state=out / "state",
             trips=sum(trip.time >= OCTOBER for trip in prepared.trips),
@@ -85,9 +96,9 @@ def tell(out: Path, *, households: int, console: Console) -> Findings:
     return found
 
 
-def _prepare(out: Path, households: int, progress: Progress) -> _Prepared:
-    """Train the bundle and lay out the trips of the households that are replayed."""
-    task = progress.add_task("reading 1.47 million line items", total=5)
+def _prepare(out: Path, households: int, progress: Progress, now: int) -> _Prepared:
+    """Train the bundle, publish it, and lay out the trips of the households that are replayed."""
+    task = progress.add_task("reading 1.47 million line items", total=6)
 
     def step(text: str) -> None:
         progress.update(task, description=text, advance=1)
@@ -101,17 +112,41 @@ def _prepare(out: Path, households: int, progress: Progress) -> _Prepared:
     moments = trips(backend, events)
     step("computing the feature table on DuckDB")
     rows = labelled_rows(backend, spec, events, moments)
-    trained = train(spec, policy, rows, created=OCTOBER, progress=step)
+    trained = train(spec, policy, rows, created=now, progress=step)
     write_whole(out / "policy.toml", policy_text)
-    write_whole(out / "bundle.msgpack", trained.data)
-    write_whole(out / "bundle.card.json", trained.card)
-    progress.update(task, completed=5, total=5, description=f"trained: {len(trained.data):,} bytes")
+    write_trained(out / "bundle.msgpack", trained)
+    step("signing policy and bundle, each by its own")
+    deployment = _publish(out, policy_text, trained, tenant=policy.tenant, bundle=spec.name, now=now)
+    progress.update(task, completed=6, total=6, description=f"trained and published: {len(trained.data):,} bytes")
     asked = moments.order_by("row").to_pyarrow()
     everyone = np.asarray(asked["visitor"].to_pylist())
     active = np.unique(everyone[rows.times >= OCTOBER])
     chosen = sorted(np.random.default_rng(_SEED).choice(active, size=min(households, len(active)), replace=False))
     laid = list(_trips(backend, events, chosen, asked, rows))
-    return _Prepared(trained=trained, trips=laid, households=[str(one) for one in chosen])
+    names = [str(one) for one in chosen]
+    return _Prepared(
+        trained=trained,
+        trips=laid,
+        households=names,
+        deployment=deployment,
+        central=quality_of(trained, rows.where(rows.known & (rows.times >= OCTOBER))),
+    )
+
+
+def _publish(out: Path, policy: bytes, trained: Trained, *, tenant: str, bundle: str, now: int) -> Deployment:
+    """Make a key for each role, sign the policy and the bundle, publish both; return what a runtime is given."""
+    signers = {
+        role: [
+            make_key(out / "signers", role, f"holder_{number}")
+            for number in range(1, 1 + (OFFLINE_THRESHOLD if role in ("root", "targets") else 1))
+        ]
+        for role in ROLES
+    }
+    repository = Repository.create(out / "repository", signers, now=now)
+    repository.add_policy(policy, signers["privacy"], now=now)
+    repository.add_bundle(trained.data, signers["models"], tenant=tenant, now=now, research=True)
+    repository.publish(signers["snapshot"], signers["timestamp"], now=now)
+    return Deployment(root=repository.trusted_root(), tenant=tenant, bundle=bundle)
 
 
 def _trips(backend: Any, events: Any, chosen: Sequence[str], asked: Any, rows: Rows) -> Iterator[Trip]:

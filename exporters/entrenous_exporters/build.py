@@ -1,0 +1,241 @@
+"""From rows to the graph that ships: one margin column for each consent pattern, protected, gated, with its cuts.
+
+Each pattern's model sees that pattern's columns alone. What the library fitted is compared with what was extracted
+before anything is changed on purpose; what ships is compared, to the bit, with the reference walk after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrenous.scorer import open_session
+from entrenous_consent.errors import Malformed
+from entrenous_exporters import dense, trees
+from entrenous_exporters.calibrate import sigmoid
+from entrenous_exporters.learners import fit_trees
+from entrenous_exporters.rows import Rows
+from entrenous_exporters.spec import DecisionSpec, TrainingSpec
+from entrenous_exporters.trees import Column, Ensemble
+
+__all__ = ["Built", "build", "margins_at", "score", "spoken"]
+
+GATE_ROWS = 20_000
+_CALIBRATION_PARTS = 5
+_TOLERANCE = 2.0**-16
+"""What a dense graph may differ by, relative to the larger of 1 and the margin: float32 sums of some hundred terms."""
+
+Floats = NDArray[np.float32]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Built:
+    """A graph, and what is known of it.
+
+    Trees ship as one exact node; a linear model ships as a dense graph within a tolerance.
+
+    Attributes:
+        model: ONNX bytes, one margin column for each pattern of the spec. cuts: rising, float32, for each.
+        tolerance: as the manifest states it: 0 for trees.
+        ensemble: what the graph computes; raw: the same before it was protected. None for a dense graph.
+        sigmoids: for each pattern, a and b of what was folded in; 1 and 0 where nothing was.
+        least_support: the fewest distinct visitors found under a leaf; None for a dense graph, whose parts are chosen
+            so that `k` stand behind each.
+        parity: what the gate compared.
+    """
+
+    model: bytes
+    cuts: tuple[tuple[float, ...], ...]
+    tolerance: float
+    ensemble: Ensemble | None
+    raw: Ensemble | None
+    sigmoids: tuple[tuple[float, float], ...]
+    least_support: int | None
+    parity: Mapping[str, Any]
+
+
+def build(spec: TrainingSpec, learn: Rows, sample: Floats, *, rows: int = GATE_ROWS, progress: Progress) -> Built:
+    """Return the protected graph that `learn` teaches.
+
+    Args:
+        learn: the rows to learn from. sample: float32 [M, F], observed rows for the gate, held out if there are any.
+        rows: how many adversarial rows the gate compares. progress: told each step.
+
+    Raises:
+        Malformed: a pattern without a feature, a model that can't be protected or emitted exactly, or a difference
+            that the gate finds, with the rows.
+    """
+    if spec.learner.kind == "logistic":
+        return _build_dense(spec, learn, sample, rows, progress)
+    return _build_trees(spec, learn, sample, rows, progress)
+
+
+def margins_at(spec: TrainingSpec, built: Built, learn: Rows, rows: Floats, k: int) -> Floats:
+    """Return the margins [N, P] of `rows` had the same models been held to another `k`.
+
+    Raises:
+        Malformed: not even `k` visitors are there.
+    """
+    if built.raw is None:
+        columns = _linear_columns(spec, learn, k, built.sigmoids)
+        return np.asarray(dense.dense_margins(columns, rows).astype(np.float32))
+    return trees.walk(trees.on_grid(trees.protect(built.raw, learn.x, learn.visitors, k)), rows)
+
+
+def score(model: bytes, rows: Floats, *, singly: bool) -> Floats:
+    """Return the margins float32 [N, P] of `rows` [N, F] as the runtime answers them.
+
+    Args:
+        singly: one row at a time, as a dense graph has to be scored; trees give the same bits either way.
+    """
+    session = open_session(model)
+    if not singly:
+        return np.asarray(session.run(["margin"], {"x": np.ascontiguousarray(rows)})[0])
+    found = [session.run(["margin"], {"x": rows[i : i + 1]})[0] for i in range(len(rows))]
+    return np.concatenate(found) if found else np.empty((0, session.get_outputs()[0].shape[1]), np.float32)
+
+
+def spoken(pattern: tuple[str, ...]) -> str:
+    """Return a consent pattern as a person reads it."""
+    return " + ".join(pattern) or "no purpose"
+
+
+def _positions(spec: TrainingSpec, pattern: tuple[str, ...]) -> list[int]:
+    positions = [i for i, feature in enumerate(spec.features) if feature.purpose in pattern]
+    if not positions:
+        raise Malformed("has no feature to learn from", place="decision.patterns", remedy="leave it out")
+    return positions
+
+
+def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, progress: Progress) -> Built:
+    width, learner = len(spec.features), spec.learner
+    plain: list[Column] = []
+    columns: list[Column] = []
+    sigmoids: list[tuple[float, float]] = []
+    models: list[tuple[Any, list[int]]] = []
+    for pattern in spec.decision.patterns:
+        progress(f"training {spoken(pattern)} on {len(learn.x):,} rows")
+        positions = _positions(spec, pattern)
+        a, b = _calibration(spec, learn, positions) if learner.calibration == "sigmoid" else (1.0, 0.0)
+        model = fit_trees(learner, learn.x[:, positions], learn.y)
+        models.append((model, positions))
+        plain.append(trees.extract(model, positions, width))
+        columns.append(trees.fold(plain[-1], a, b) if (a, b) != (1.0, 0.0) else plain[-1])
+        sigmoids.append((a, b))
+    progress(f"comparing {rows:,} adversarial rows with the library")
+    extracted = trees.assemble(plain, width)
+    far = _check_library(
+        extracted, models, trees.adversarial_rows(extracted, sample, rows, learner.seed, infinite=False)
+    )
+    progress(f"holding every leaf to {learner.k} distinct visitors")
+    raw = trees.assemble(columns, width)
+    ensemble = trees.on_grid(trees.protect(raw, learn.x, learn.visitors, learner.k))
+    model_bytes = trees.to_onnx(ensemble)
+    progress(f"comparing {rows:,} adversarial rows to the bit")
+    hostile = trees.adversarial_rows(ensemble, sample, rows, learner.seed, originals=[raw])
+    parity = trees.check(model_bytes, ensemble, hostile, alone=min(2_000, rows))
+    return Built(
+        model=model_bytes,
+        cuts=_cuts(trees.walk(ensemble, learn.x), spec.decision),
+        tolerance=0.0,
+        ensemble=ensemble,
+        raw=raw,
+        sigmoids=tuple(sigmoids),
+        least_support=trees.least_support(ensemble, learn.x, learn.visitors),
+        parity=asdict(parity) | {"library_rows": rows, "library_distance": far},
+    )
+
+
+def _calibration(spec: TrainingSpec, learn: Rows, positions: list[int]) -> tuple[float, float]:
+    """Return a and b that turn this pattern's margins into log-odds; every part is fitted without its visitors."""
+    width = len(spec.features)
+
+    def fit(x: Floats, y: NDArray[np.bool_], _: NDArray[np.int64]) -> Callable[[Floats], NDArray[np.float64]]:
+        column = trees.extract(fit_trees(spec.learner, x[:, positions], y), positions, width)
+        return lambda rows: trees.margin_of(column, rows)
+
+    return sigmoid(fit, learn.x, learn.y, learn.visitors, parts=_CALIBRATION_PARTS, seed=spec.learner.seed)
+
+
+def _linear_columns(
+    spec: TrainingSpec, learn: Rows, k: int, sigmoids: Sequence[tuple[float, float]]
+) -> list[tuple[dense.Linear, list[int]]]:
+    columns = []
+    for pattern, (a, b) in zip(spec.decision.patterns, sigmoids, strict=True):
+        positions = _positions(spec, pattern)
+        linear = _fit_linear(spec, positions, k)(learn.x, learn.y, learn.visitors)
+        columns.append((linear.folded(a, b) if (a, b) != (1.0, 0.0) else linear, positions))
+    return columns
+
+
+def _fit_linear(
+    spec: TrainingSpec, positions: list[int], k: int
+) -> Callable[[Floats, NDArray[np.bool_], NDArray[np.int64]], dense.Linear]:
+    """Return what fits a linear model to some rows of the full vector."""
+    categories = [len(spec.features[i].values) for i in positions]
+    learner = spec.learner
+
+    def fit(x: Floats, y: NDArray[np.bool_], visitors: NDArray[np.int64]) -> dense.Linear:
+        return dense.fit_linear(x[:, positions], y, visitors, categories, l2=learner.l2, k=k, seed=learner.seed)
+
+    return fit
+
+
+def _build_dense(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, progress: Progress) -> Built:
+    learner = spec.learner
+    sigmoids = []
+    for pattern in spec.decision.patterns:
+        progress(f"training {spoken(pattern)} on {len(learn.x):,} rows")
+        sigmoids.append(_linear_calibration(spec, learn, _positions(spec, pattern)))
+    columns = _linear_columns(spec, learn, learner.k, sigmoids)
+    model = dense.to_dense_onnx(columns, len(spec.features))
+    progress(f"comparing {rows:,} adversarial rows with the library, one by one")
+    hostile = dense.dense_rows(columns, sample, rows, learner.seed)
+    parity = dense.check_dense_parity(model, columns, hostile, _TOLERANCE)
+    return Built(
+        model=model,
+        cuts=_cuts(score(model, learn.x, singly=True), spec.decision),
+        tolerance=_TOLERANCE,
+        ensemble=None,
+        raw=None,
+        sigmoids=tuple(sigmoids),
+        least_support=None,
+        parity=asdict(parity),
+    )
+
+
+def _linear_calibration(spec: TrainingSpec, learn: Rows, positions: list[int]) -> tuple[float, float]:
+    if spec.learner.calibration != "sigmoid":
+        return 1.0, 0.0
+    fitted = _fit_linear(spec, positions, spec.learner.k)
+
+    def fit(x: Floats, y: NDArray[np.bool_], visitors: NDArray[np.int64]) -> Callable[[Floats], NDArray[np.float64]]:
+        linear = fitted(x, y, visitors)
+        return lambda rows: dense.dense_margins([(linear, positions)], rows)[:, 0]
+
+    return sigmoid(fit, learn.x, learn.y, learn.visitors, parts=_CALIBRATION_PARTS, seed=spec.learner.seed)
+
+
+def _check_library(extracted: Ensemble, models: list[tuple[Any, list[int]]], rows: Floats) -> float:
+    """Compare, on the finest grid there is, each column with its library's own margins; return the largest distance."""
+    fine = trees.on_grid(extracted, trees.finest_step(extracted))
+    expected = [trees.library_margins(model, rows, positions) for model, positions in models]
+    return trees.check_library(fine, rows, np.stack(expected, axis=1))
+
+
+def _cuts(margins: Floats, decision: DecisionSpec) -> tuple[tuple[float, ...], ...]:
+    """Return, for each pattern's margins [N, P], the rising float32 cuts that give each tranche its share."""
+    wanted = np.cumsum(decision.shares)[:-1]
+    found = []
+    for column in margins.T:
+        cuts = np.quantile(column.astype(np.float64), wanted, method="higher").astype(np.float32)
+        for i in range(1, len(cuts)):
+            if cuts[i] <= cuts[i - 1]:
+                cuts[i] = np.nextafter(cuts[i - 1], np.float32(np.inf))
+        found.append(tuple(float(cut) for cut in cuts))
+    return tuple(found)

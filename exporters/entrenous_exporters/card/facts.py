@@ -1,0 +1,181 @@
+"""The card's facts: plain values, rounded for reading, the same bytes for the same training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from entrenous_consent.errors import Malformed
+from entrenous_consent.policy import PrivacyPolicy
+from entrenous_exporters.build import Built
+from entrenous_exporters.judge import Judged
+from entrenous_exporters.quality import Quality
+from entrenous_exporters.rows import Rows
+from entrenous_exporters.spec import TrainingSpec
+
+__all__ = ["Counts", "encode_card", "facts_of", "read_card"]
+
+FORMAT = 1
+_LIMIT = 1 << 20
+_DIGITS = 6
+_LIBRARIES = ("duckdb", "ibis-framework", "numpy", "onnx", "onnxruntime", "scikit-learn")
+_OF_LEARNER = {"lightgbm": ("lightgbm",), "logistic": ("skl2onnx",), "xgboost": ("xgboost-cpu",)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Rows as given, and those that never entered: whose visitor did not grant `improve`, or whose label is not known
+    yet."""
+
+    given: int
+    without_improve: int
+    unlabelled: int
+
+
+def facts_of(
+    spec: TrainingSpec,
+    policy: PrivacyPolicy,
+    built: Built,
+    learn: Rows,
+    judged: Judged,
+    counts: Counts,
+    alone: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the card's facts.
+
+    Args:
+        built: what ships. learn: the rows it learnt from. judged: rows of other visitors, and what was said of them.
+        counts: rows that never entered. alone: each feature's own AUC.
+    """
+    patterns = spec.decision.patterns
+    quality = [judged.quality(spec, i) for i in range(len(patterns))]
+    fullest = max(range(len(patterns)), key=lambda i: (len(patterns[i]), quality[i].auc))
+    source = spec.source
+    return {
+        "format": FORMAT,
+        "name": spec.name,
+        "version": spec.version,
+        "lifetime_days": spec.lifetime_days,
+        "policy": {"tenant": policy.tenant, "version": policy.version},
+        "decision": {"name": spec.decision.name, "purpose": spec.decision.purpose},
+        "label": {"event": spec.label.event, "within_days": spec.label.within_days, "column": spec.label.column},
+        "data": {
+            "rows": asdict(counts) | {"learnt": len(learn.x), "judged": len(judged.margins)},
+            "visitors": {"learnt": _distinct(learn), "judged": _distinct(judged.rows)},
+            "a_row_is_a_visitor": bool(source.table and not source.visitor),
+            "public_research_data": source.public_research_data,
+            "positive": _share(learn),
+            "from": _day(learn.times.min()) if learn.times.any() else None,
+            "until": _day(learn.times.max()) if learn.times.any() else None,
+        },
+        "features": [
+            {
+                "name": feature.name,
+                "purpose": feature.purpose,
+                "missing": round(float(np.isnan(learn.x[:, i]).mean()), 4),
+                "alone": round(alone[feature.name], 4),
+            }
+            for i, feature in enumerate(spec.features)
+        ],
+        "patterns": [
+            {
+                "purposes": list(pattern),
+                "withheld": [one.name for one in spec.features if one.purpose not in pattern],
+                "quality": _table(quality[i]),
+                "price": _number(quality[fullest].auc - quality[i].auc),
+                "sigmoid": [_number(one) for one in built.sigmoids[i]],
+            }
+            for i, pattern in enumerate(patterns)
+        ],
+        "tranches": {"names": list(spec.decision.tranches), "target": [round(one, 4) for one in spec.decision.shares]},
+        "k": {
+            "k": spec.learner.k,
+            "least_support": built.least_support,
+            "auc": [
+                {"k": k, "patterns": [_number(judged.cost_of_k(i)[k]) for i in range(len(patterns))]}
+                for k in sorted(judged.at_k)
+            ],
+        },
+        "parity": {key: _plain(value) for key, value in built.parity.items()},
+        "tolerance": built.tolerance,
+        "model_bytes": len(built.model),
+        "groups": [
+            {
+                "name": name,
+                "value": value,
+                "patterns": [_table(one) if one else None for one in found],
+            }
+            for name, value, found in _groups(spec, judged)
+        ],
+        "left_out": {"columns": list(judged.rows.unread)},
+        "learner": {key: value for key, value in asdict(spec.learner).items() if value or key in ("k", "seed")},
+        "split": {key: _dated(key, value) for key, value in asdict(spec.split).items() if value},
+        "libraries": {name: version(name) for name in sorted((*_LIBRARIES, *_OF_LEARNER.get(spec.learner.kind, ())))},
+    }
+
+
+def encode_card(facts: Mapping[str, Any]) -> bytes:
+    """Return the card's bytes: JSON with sorted keys, whose SHA-256 the manifest holds."""
+    return json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def read_card(data: bytes) -> dict[str, Any]:
+    """Return the facts of a card's bytes.
+
+    Raises:
+        Malformed: not a card of this format.
+    """
+    try:
+        facts = json.loads(data) if len(data) <= _LIMIT else None
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise Malformed("is not a model card of this version", place="card", remedy="take the one written by train")
+    return facts
+
+
+def _groups(spec: TrainingSpec, judged: Judged) -> list[tuple[str, str, list[Quality | None]]]:
+    by_pattern = [judged.groups(spec, i) for i in range(len(spec.decision.patterns))]
+    return [
+        (name, value, [one[name][value] for one in by_pattern])
+        for name, values in by_pattern[0].items()
+        for value in values
+    ]
+
+
+def _table(quality: Quality) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in asdict(quality).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return _number(value) if isinstance(value, float) else value
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON has it: rounded, and nothing where there is none."""
+    return round(float(value), _DIGITS) if isfinite(value) else None
+
+
+def _distinct(rows: Rows) -> int:
+    return int(np.unique(rows.visitors).size)
+
+
+def _share(rows: Rows) -> float:
+    return round(float(rows.y.mean()), 4)
+
+
+def _day(time: int) -> str:
+    return datetime.fromtimestamp(int(time), UTC).date().isoformat()
+
+
+def _dated(key: str, value: Any) -> Any:
+    return _day(value) if key in ("start", "until") else value
