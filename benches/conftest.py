@@ -15,6 +15,7 @@ BASELINES = {
     "decision": "test_identity_call",
     "start": "test_import_onnxruntime",
     "event": "test_identity_call_again",
+    "update": "test_bare_get_of_the_bundle",
 }
 
 
@@ -46,4 +47,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section(f"{group}: medians, and ratios to {base.name} in this run")
         for bench in sorted(benches, key=lambda one: one.stats.median):
             ratio = bench.stats.median / base.stats.median
-            terminalreporter.write_line(f"{bench.name:48} {bench.stats.median * 1e6:12.1f} µs {ratio:8.2f} ×")
+            facts = "".join(f"  {name} {value:,}" for name, value in bench.extra_info.items())
+            terminalreporter.write_line(f"{bench.name:48} {bench.stats.median * 1e6:12.1f} µs {ratio:8.2f} ×{facts}")
