@@ -16,8 +16,17 @@ from entrenous_consent.packing import pack
 
 __all__ = ["KINDS", "commitment", "entry", "leaf_hash", "log_name", "root"]
 
-KINDS = ("consent.granted", "consent.changed", "consent.withdrawn", "erasure", "export", "activation", "refusal")
-"""The last two concern no visitor: which policy and bundle came into force, and what was refused on the way."""
+KINDS = (
+    "consent.granted",
+    "consent.changed",
+    "consent.withdrawn",
+    "erasure",
+    "export",
+    "activation",
+    "refusal",
+    "release",
+)
+"""The last three concern no visitor: which policy and bundle came into force, what was refused, what left."""
 
 
 def commitment(salt: bytes, handle: bytes) -> bytes:

@@ -5,9 +5,10 @@ does not grant at that moment, and every write carries the consent row and gener
 store drops it if a withdrawal came in between.
 
 A visitor's rows: one `consent` row, and for each granted purpose a *hot* row (it carries the wrapped data key) and,
-where there is something to put in it, a *cold* row under the same key. All are named by eight bytes of a pseudonym,
-whose full length is bound in the ciphertext: a row of another visitor under the same name does not open, and is never
-overwritten.
+where there is something to put in them, a *cold* and a *pending* row under the same key. All are named by eight bytes
+of a pseudonym, whose full length is bound in the ciphertext: a row of another visitor under the same name does not
+open, and is never overwritten. A pending row names its purpose and pseudonym in the clear, so that a release finds and
+opens what is due without knowing who it is about.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavaila
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
 from entrenous_consent.packing import pack
+from entrenous_consent.pending import Pending, label, labelled
 from entrenous_consent.policy import CONSENT_KEY, PrivacyPolicy
 from entrenous_consent.pseudonyms import keyed
 from entrenous_consent.records import SALT_BYTES, ConsentRecord, choose
@@ -166,8 +168,36 @@ class Custody:
             wrapped=wrapped,
         )
 
-    def save(self, handle: bytes, standing: Standing, changed: Sequence[tuple[Drawer, int]], now: int) -> Verdict:
-        """Write drawers back, each with its expiry, all or nothing; then raise the visitor's shard.
+    def pending(self, handle: bytes, standing: Standing, purpose: str, now: int) -> Pending | None:
+        """Return what the visitor is still to add to reports of a purpose; None where it is not granted.
+
+        Raises:
+            Unauthentic: it does not open. Unavailable: the store.
+        """
+        if purpose not in standing.granted:
+            return None
+        pseudonym = self._pseudonym(handle, purpose, standing.epoch)
+        hot = self.store.read(pseudonym[:8], now)
+        if hot is None:
+            return None
+        box, row = self._vault.unlock(hot.wrapped, purpose, pseudonym), self.store.read(pseudonym[16:24], now)
+        value = None if row is None else box.open(b"pending", labelled(row.value)[2])
+        return Pending.of(row, purpose, pseudonym, box, value, standing.record.grants[purpose][1])
+
+    def save(
+        self,
+        handle: bytes,
+        standing: Standing,
+        changed: Sequence[tuple[Drawer, int]],
+        now: int,
+        *,
+        pending: Sequence[Pending] = (),
+        brief: bool = False,
+    ) -> Verdict:
+        """Write drawers back, each with its expiry, and pending rows, all or nothing; then raise the visitor's shard.
+
+        Args:
+            brief: a visitor waits: see `Store.transact`.
 
         Returns:
             `conflict` when another writer was first: read again and replay. `dropped` when consent moved on.
@@ -198,10 +228,38 @@ class Custody:
                 )
             elif drawer.wrapped is not None:
                 writes.append(Delete(drawer.cold_name))  # a cold row that outlived its key
-        verdict = self.store.transact(writes, now=now, durable=False)
+        writes += [one.put(guard=(standing.row, standing.generation)) for one in pending]
+        verdict = self.store.transact(writes, now=now, durable=False, brief=brief)
         if verdict == "done":
             self.counters.raise_shard(self.counters.shard_of(handle))
         return verdict
+
+    def owed(self, now: int) -> list[Pending]:
+        """Return every pending row that is due, opened without a handle; what does not open is left out.
+
+        Raises:
+            Unavailable: the store.
+        """
+        found = []
+        for name, row in self.store.due(now):
+            try:
+                purpose, pseudonym, sealed = labelled(row.value)
+                hot = self.store.read(pseudonym[:8], now)
+                if hot is None or name != pseudonym[16:24]:
+                    continue
+                box = self._vault.unlock(hot.wrapped, purpose, pseudonym)
+                found.append(Pending.of(row, purpose, pseudonym, box, box.open(b"pending", sealed), row.expires))
+            except (Malformed, Unauthentic):
+                continue
+        return found
+
+    def settle(self, changed: Sequence[Pending], more: Sequence[Write], now: int) -> Verdict:
+        """Write pending rows that were `owed` back, with what a release adds, in one durable transaction.
+
+        Returns:
+            `conflict` when one of them has changed or gone since: read them again.
+        """
+        return self.store.transact([*(one.put() for one in changed), *more], now=now, durable=True)
 
     def choose(
         self, handle: bytes, policy: PrivacyPolicy, granted: frozenset[str], *, source: str, now: int
@@ -264,7 +322,8 @@ class Custody:
             pseudonym = self._pseudonym(handle, purpose, epoch)
             if self.store.read(pseudonym[:8], now) is None:
                 box, wrapped = self._vault.create(purpose, pseudonym)
-                yield Delete(pseudonym[8:16])  # a cold row that outlived its key
+                yield Delete(pseudonym[8:16])  # rows that outlived their key
+                yield Delete(pseudonym[16:24])
                 yield Put(
                     name=pseudonym[:8],
                     value=box.seal(b"hot", b""),
@@ -276,7 +335,7 @@ class Custody:
 
     def _forget(self, handle: bytes, purpose: str, epoch: int) -> list[Write]:
         pseudonym = self._pseudonym(handle, purpose, epoch)
-        return [Delete(pseudonym[:8]), Delete(pseudonym[8:16])]
+        return [Delete(pseudonym[:8]), Delete(pseudonym[8:16]), Delete(pseudonym[16:24])]
 
     def erase(self, handle: bytes, policy: PrivacyPolicy, now: int) -> Erasure:
         """Erase everything kept about the visitor, consent included; an audit entry that points to nobody remains.
@@ -345,7 +404,7 @@ class Custody:
         writes: list[Write] = [self._consent_row(handle, None, past.record, epoch), Delete(past.row, past.version)]
         for purpose in sorted(past.record.grants):
             old_name = self._pseudonym(handle, purpose, past.epoch)
-            row, cold_row = self.store.read(old_name[:8], now), self.store.read(old_name[8:16], now)
+            row, cold_row, owed = (self.store.read(old_name[i : i + 8], now) for i in (0, 8, 16))
             if row is not None and purpose in past.granted:
                 name = self._pseudonym(handle, purpose, epoch)
                 old = self._vault.unlock(row.wrapped, purpose, old_name)
@@ -355,8 +414,12 @@ class Custody:
                 if cold_row is not None:
                     value = new.seal(b"cold", old.open(b"cold", cold_row.value))
                     writes.append(Put(name=name[8:16], value=value, expires=cold_row.expires, expect=0))
+                if owed is not None:
+                    value = label(purpose, name, new.seal(b"pending", old.open(b"pending", labelled(owed.value)[2])))
+                    writes.append(Put(name=name[16:24], value=value, expires=owed.expires, expect=0, due=owed.due))
             writes.append(Delete(old_name[:8], row.version if row else 0))
             writes.append(Delete(old_name[8:16], cold_row.version if cold_row else 0))
+            writes.append(Delete(old_name[16:24], owed.version if owed else 0))
         if self.store.transact(writes, now=now, durable=False) == "done":
             self.counters.raise_shard(self.counters.shard_of(handle))
 

@@ -171,6 +171,18 @@ class Keyring:
         return self._keys["audit"]  # type: ignore[no-any-return]
 
     @property
+    def signing(self) -> bytes:
+        """The 32-byte seed of the Ed25519 key that signs what leaves; made when it is first asked for."""
+        key: bytes | None = self._keys.get("signing")
+        if key is None:
+            with self._locked():
+                keys = self._load()
+                key = keys.setdefault("signing", _new())
+                self._save(keys)
+                self._keys = keys
+        return key
+
+    @property
     def generation(self) -> int:
         """The generation that wraps new data keys."""
         return int(max(self._keys["generations"]))

@@ -17,12 +17,14 @@ from entrenous_consent.parsing import KEY, Table
 
 __all__ = [
     "CONSENT_KEY",
+    "METRICS",
     "POLICY_LIMIT",
     "AskedDecision",
     "AskedFeature",
     "FeatureRule",
     "PrivacyPolicy",
     "Purpose",
+    "Report",
     "Request",
     "parse_policy",
 ]
@@ -32,6 +34,9 @@ POLICY_LIMIT = 1 << 18
 
 CONSENT_KEY = "consent"
 """The key under which choices themselves are kept; no purpose may take it."""
+
+METRICS = ("visitors", "converters", "orders", "orders2", "revenue", "revenue2", "revenue_orders")
+"""What a report may sum over visitors: 1, whether they ordered, orders, revenue, their squares and product."""
 
 _BASES = ("consent", "contract", "legal_obligation", "legitimate_interests", "public_task", "vital_interests")
 _TERMINALS = ("consent", "exempt", "none")
@@ -107,7 +112,17 @@ class FeatureRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A declared report: who counts in it, and how it is made private."""
+    """A declared report: who counts in it, and how it is made private.
+
+    Attributes:
+        name: the decision whose experiment it is about. purpose: what must be granted to count in it.
+        metrics: of `METRICS`, what is summed. clip: the most that one visitor adds, of orders and of revenue.
+        quantum: the step, in minor units, that revenue is rounded down to. split: the weight of each metric's share of
+            `epsilon`; all the same where it is empty. segments: purposes that tell visitors apart, granted or not.
+        cohort, delta: a cell of fewer visitors shows with at most this probability. epsilon: of one release.
+        lifetime_epsilon: of all experiments together. window_days: how long after the exposure an outcome counts.
+        every_days: the least time between two releases. currency: of revenue, ISO 4217; empty where nobody said.
+    """
 
     name: str
     purpose: str
@@ -115,9 +130,14 @@ class Report:
     cohort: int
     epsilon: float
     delta: float
-    clip: Mapping[str, float]
+    clip: Mapping[str, int]
+    quantum: int
+    split: Mapping[str, float]
+    segments: tuple[str, ...]
     window_days: int
+    every_days: int
     lifetime_epsilon: float
+    currency: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +204,10 @@ class PrivacyPolicy:
         """Return the rule for a feature: its exact name, else the longest prefix; None where the policy is silent."""
         found = [rule for rule in self.features if rule.matches(name)]
         return max(found, key=lambda rule: (not rule.pattern.endswith("*"), len(rule.pattern)), default=None)
+
+    def report(self, decision: str, purpose: str) -> Report | None:
+        """Return the report on a decision's experiment that this purpose is measured for; None where there is none."""
+        return next((one for one in self.reports if (one.name, one.purpose) == (decision, purpose)), None)
 
     def permits(self, request: Request) -> tuple[str, ...]:
         """Return why `request` is refused, a line each, sorted by path; empty means permitted."""
@@ -266,20 +290,43 @@ def _feature_rule(table: Table) -> FeatureRule:
 
 
 def _report(table: Table) -> Report:
-    clip = table.table("clip")
+    metrics = table.names("metrics")
+    for i, metric in enumerate(metrics):
+        if metric not in METRICS:
+            raise table.refuse(f"metrics[{i}]", "is not a metric we know", "use some of: " + ", ".join(METRICS))
+    if metrics[:1] != ("visitors",):
+        raise table.refuse("metrics", "do not begin with visitors", "put it first: the cohort is counted in visitors")
+    clip, split = table.table("clip", {}), table.table("split", {})
+    clipped = {key for key in ("orders", "revenue") if any(metric.startswith(key) for metric in metrics)}
+    clipped |= {"orders", "revenue"} if "revenue_orders" in metrics else set()
     report = Report(
         name=table.name("name"),
         purpose=table.name("purpose"),
-        metrics=table.names("metrics"),
+        metrics=metrics,
         cohort=table.integer("cohort", least=1, most=1_000_000),
         epsilon=table.number("epsilon", least=1e-6, most=20),
         delta=table.number("delta", least=1e-15, most=1e-3),
-        clip={key: clip.number(key, least=0, most=1e12) for key in clip.keys()},  # noqa: SIM118
+        clip={key: clip.integer(key, least=1, most=10**9) for key in sorted(clipped)},
+        quantum=table.integer("quantum", 1, least=1, most=10**9),
+        split={key: split.number(key, least=1e-3, most=1e3) for key in metrics} if split.keys() else {},
+        segments=table.names("segments", (), longest=3),
         window_days=table.integer("window_days", least=1, most=366),
+        every_days=table.integer("every_days", 7, least=1, most=366),
         lifetime_epsilon=table.number("lifetime_epsilon", least=1e-6, most=1000),
+        currency=table.text("currency", "", longest=3),
     )
+    clip.close()
+    split.close()
     table.close()
+    if report.epsilon > report.lifetime_epsilon:
+        raise table.refuse("lifetime_epsilon", "is less than one release costs", "raise it, or lower epsilon")
+    if report.clip.get("revenue", report.quantum) < report.quantum:
+        raise table.refuse("quantum", "is more than revenue's clip", "lower it")
     return report
+
+
+def _purposes_of(report: Report) -> tuple[str, ...]:
+    return (report.purpose, *report.segments)
 
 
 def _message(table: Table) -> Message:
@@ -364,11 +411,17 @@ def _parse(top: Table, digest: bytes) -> PrivacyPolicy:
     if windows and epoch_days < max(windows):
         raise top.refuse("epoch_days", "is shorter than the longest attribution window", f"raise it to {max(windows)}")
     users = [(f"features[{i}]", rule.purpose) for i, rule in enumerate(policy.features)]
-    users += [(f"reports[{i}]", report.purpose) for i, report in enumerate(policy.reports)]
+    users += [(f"reports[{i}]", one) for i, report in enumerate(policy.reports) for one in _purposes_of(report)]
     users += [(f"messages[{i}]", message.purpose) for i, message in enumerate(policy.messages)]
     for place, purpose in users:
         if purpose not in purposes:
             raise top.refuse(f"{place}.purpose", "is not a declared purpose", "declare it under [purposes]")
+    for i, report in enumerate(policy.reports):
+        if report.window_days not in windows:
+            remedy = "use one of: " + ", ".join(map(str, windows))
+            raise top.refuse(f"reports[{i}].window_days", "is no attribution window", remedy)
+        if report.name in [other.name for other in policy.reports[:i]]:
+            raise top.refuse(f"reports[{i}].name", "repeats another report's", "remove one")
     patterns: dict[str, int] = {}
     for i, rule in enumerate(policy.features):
         if rule.pattern in patterns:

@@ -20,13 +20,13 @@ from typing import Any
 
 from entrenous_consent._files import locked, reaching
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
-from entrenous_consent.store import Delete, Erasure, Put, Row, Verdict, Write
+from entrenous_consent.store import Delete, Emit, Emitted, Erasure, Put, Row, Verdict, Write
 from entrenous_consent.vault import WRAPPED_BYTES
 
 __all__ = ["FORMAT", "SQLiteStore"]
 
-FORMAT = 1
-"""The store format this program writes; a newer one is refused."""
+FORMAT = 2
+"""The store format this program writes; an older one is brought up to it, a newer one is refused."""
 
 _APPLICATION = 0x656E7472
 _SCHEMA = """
@@ -38,9 +38,19 @@ create table free (slot integer primary key);
 create table logs (seq integer primary key, log text not null, entry blob not null);
 create index logs_log on logs (log, seq);
 """
+_SECOND = """
+alter table records add column due integer not null default 0;
+create index records_due on records (due) where due > 0;
+create table outbox (seq integer primary key, id blob not null unique, data blob not null, time integer not null,
+  sent integer not null default 0);
+"""
 _READ = (
-    "select value, coalesce(wrapped, x''), version, generation, expires from records left join slots using (slot) "
+    "select value, coalesce(wrapped, x''), version, generation, expires, due from records left join slots using (slot) "
     "where name = ? and expires > ?"
+)
+_DUE = (
+    "select name, value, coalesce(wrapped, x''), version, generation, expires, due from records "
+    "left join slots using (slot) where due > 0 and due <= ? and expires > ? order by name"
 )
 _READ_WAIT = 0.005
 _WRITE_WAIT = 1.0
@@ -122,9 +132,9 @@ class SQLiteStore:
             )
         run("pragma journal_mode=wal").fetchall()
         run("pragma secure_delete=on").fetchall()
-        if fresh:
+        if found < FORMAT:
             run("begin immediate")
-            for statement in _SCHEMA.split(";\n"):
+            for statement in ((_SCHEMA if fresh else "") + _SECOND).split(";\n"):
                 run(statement)
             run(f"pragma application_id={_APPLICATION}")
             run(f"pragma user_version={FORMAT}")
@@ -156,9 +166,19 @@ class SQLiteStore:
         return Row._make(found[0]) if found else None
 
     @contextmanager
-    def _transaction(self, *, durable: bool, deletes: bool) -> Iterator[_Run]:
+    def _turn(self, brief: bool) -> Iterator[None]:
+        """Hold off the other threads of this process."""
+        if not self._thread.acquire(timeout=_READ_WAIT if brief else -1):
+            raise Unavailable("another thread holds it", place=str(self._path), remedy="try again")
+        try:
+            yield
+        finally:
+            self._thread.release()
+
+    @contextmanager
+    def _transaction(self, *, durable: bool, deletes: bool, brief: bool = False) -> Iterator[_Run]:
         """Hold the one write transaction; whoever leaves it without a commit has written nothing."""
-        with self._thread, self._mapped():
+        with self._turn(brief), self._mapped():
             found = self._path.stat()
             if (found.st_dev, found.st_ino) != self._file:
                 raise Unavailable("was replaced while open", place=str(self._path), remedy="restart this process")
@@ -167,23 +187,30 @@ class SQLiteStore:
                 most = self._most_pages + (_RESERVE_PAGES if deletes else 0)
                 run(f"pragma max_page_count={most}").fetchall()
             run("pragma synchronous=full" if durable else "pragma synchronous=normal")
-            run("begin immediate")
+            if brief:
+                run(f"pragma busy_timeout={round(_READ_WAIT * 1000)}").fetchall()
             try:
+                run("begin immediate")
                 yield run
             finally:
+                if brief:
+                    run(f"pragma busy_timeout={round(_WRITE_WAIT * 1000)}").fetchall()
                 if self._writer.in_transaction:
                     run("rollback")
 
-    def transact(self, writes: Sequence[Write], *, now: int, durable: bool) -> Verdict:
+    def transact(self, writes: Sequence[Write], *, now: int, durable: bool, brief: bool = False) -> Verdict:
         """See `Store.transact`."""
         deletes = any(isinstance(write, Delete) for write in writes)
-        with self._transaction(durable=durable, deletes=deletes) as run:
+        with self._transaction(durable=durable, deletes=deletes, brief=brief) as run:
             for write in writes:
                 verdict: Verdict = "done"
                 if isinstance(write, Put):
                     verdict = self._put(write, now)
                 elif isinstance(write, Delete):
                     verdict = self._delete(_integer(write.name), write.expect, now)
+                elif isinstance(write, Emit):
+                    emitted = (write.id, write.data, write.time)
+                    run("insert or ignore into outbox (id, data, time) values (?, ?, ?)", emitted)
                 else:
                     run("insert into logs (log, entry) values (?, ?)", (write.log, write.entry))
                 if verdict != "done":
@@ -211,9 +238,10 @@ class SQLiteStore:
         if put.wrapped is not None:
             slot = self._lock(slot, put.wrapped)
         run(
-            "insert into records values (?, ?, ?, ?, ?, ?) on conflict (name) do update set version=excluded.version, "
-            "generation=excluded.generation, expires=excluded.expires, slot=excluded.slot, value=excluded.value",
-            (name_, version + 1, put.generation, put.expires, slot, put.value),
+            "insert into records values (?, ?, ?, ?, ?, ?, ?) on conflict (name) do update set "
+            "version=excluded.version, generation=excluded.generation, expires=excluded.expires, slot=excluded.slot, "
+            "value=excluded.value, due=excluded.due",
+            (name_, version + 1, put.generation, put.expires, slot, put.value, put.due),
         )
         return "done"
 
@@ -278,6 +306,22 @@ class SQLiteStore:
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""
         return [entry for (entry,) in self._query("select entry from logs where log = ? order by seq", (name,))]
+
+    def due(self, now: int) -> list[tuple[bytes, Row]]:
+        """See `Store.due`."""
+        found = ((name.to_bytes(8, "big", signed=True), Row._make(row)) for name, *row in self._query(_DUE, (now, now)))
+        return sorted(found)
+
+    def outbox(self, *, waiting: bool = False) -> list[Emitted]:
+        """See `Store.outbox`."""
+        question = "select id, data, time, sent from outbox where sent = 0 or not ? order by seq"
+        return [Emitted._make(row) for row in self._query(question, (waiting,))]
+
+    def sent(self, id: bytes, now: int) -> None:
+        """See `Store.sent`."""
+        with self._transaction(durable=True, deletes=False) as run:
+            run("update outbox set sent = ? where id = ?", (now, id))
+            run("commit")
 
     def close(self) -> None:
         """See `Store.close`."""

@@ -8,6 +8,8 @@ real one. A store sees neither an identifier nor a plaintext. What it promises:
   guard: the consent row and generation it was made under (`dropped` if that moved on, expired or is gone).
 - A wrapped data key lives in a slot of its own that is overwritten in place when its row is deleted: rows move about
   in a B-tree and leave copies in the slack of its pages, slots don't.
+- A `Put` may name a second at which its row falls due: `due` finds such rows without knowing whose they are.
+- The outbox is the record of all that ever left: `Emit` adds to it in the transaction that made it, `sent` marks it.
 - `scrub` answers `done` only when no copy of a deleted wrapped key is left in any file of the store.
 """
 
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Append", "Delete", "Erasure", "MemoryStore", "Put", "Row", "Store", "Verdict", "Write"]
+__all__ = ["Append", "Delete", "Emit", "Emitted", "Erasure", "MemoryStore", "Put", "Row", "Store", "Verdict", "Write"]
 
 Verdict = Literal["done", "conflict", "dropped"]
 Erasure = Literal["done", "pending"]
@@ -30,6 +32,7 @@ class Row(NamedTuple):
     Attributes:
         value: sealed bytes. wrapped: the wrapped data key, empty where another row holds it.
         version: raised by each write. generation: the consent generation, on a consent row. expires: Unix seconds.
+        due: Unix seconds, 0 for never.
     """
 
     value: bytes
@@ -37,6 +40,7 @@ class Row(NamedTuple):
     version: int
     generation: int
     expires: int
+    due: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,7 @@ class Put:
         expect: the version that was read, 0 for absent.
         wrapped: the wrapped data key; None keeps the one that is there.
         guard: name and generation of the consent row this write was made under.
+        due: the Unix second from which `Store.due` finds the row, 0 for never.
     """
 
     name: bytes
@@ -56,6 +61,7 @@ class Put:
     wrapped: bytes | None = None
     generation: int = 0
     guard: tuple[bytes, int] | None = None
+    due: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,29 @@ class Append:
     entry: bytes
 
 
-Write = Put | Delete | Append
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Add what is to leave to the outbox; nothing happens if it is there already.
+
+    Attributes:
+        id: its name everywhere. data: the very bytes that will be sent. time: Unix seconds.
+    """
+
+    id: bytes
+    data: bytes
+    time: int
+
+
+class Emitted(NamedTuple):
+    """One entry of the outbox; `sent` and `time` in Unix seconds, `sent` 0 while it waits."""
+
+    id: bytes
+    data: bytes
+    time: int
+    sent: int
+
+
+Write = Put | Delete | Append | Emit
 
 
 class Store(Protocol):
@@ -87,8 +115,9 @@ class Store(Protocol):
     def read(self, name: bytes, now: int) -> Row | None:
         """Return the row under an eight-byte name, or None if it is absent or expired at `now`."""
 
-    def transact(self, writes: Sequence[Write], *, now: int, durable: bool) -> Verdict:
-        """Apply all of `writes` or none; `durable` survives power loss, otherwise kill -9."""
+    def transact(self, writes: Sequence[Write], *, now: int, durable: bool, brief: bool = False) -> Verdict:
+        """Apply all of `writes` or none; `durable` survives power loss, otherwise kill -9; `brief` waits 5 ms at most
+        for another writer, since a visitor waits too."""
 
     def scrub(self) -> Erasure:
         """Rid the store's files of copies of what was deleted; `pending` while a reader holds on to them."""
@@ -98,6 +127,15 @@ class Store(Protocol):
 
     def log(self, name: str) -> list[bytes]:
         """Return a log's entries in order."""
+
+    def due(self, now: int) -> list[tuple[bytes, Row]]:
+        """Return the names and rows that have fallen due at `now` and not expired, by name."""
+
+    def outbox(self, *, waiting: bool = False) -> list[Emitted]:
+        """Return all that ever left, in order; or what still waits to be sent."""
+
+    def sent(self, id: bytes, now: int) -> None:
+        """Mark an entry of the outbox as received by whom it was for."""
 
     def close(self) -> None:
         """Let go of files."""
@@ -109,6 +147,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._rows: dict[bytes, Row] = {}
         self._logs: dict[str, list[bytes]] = {}
+        self._outbox: dict[bytes, Emitted] = {}
         self._thread = threading.Lock()
 
     def read(self, name: bytes, now: int) -> Row | None:
@@ -116,13 +155,14 @@ class MemoryStore:
         row = self._rows.get(name)
         return row if row is not None and row.expires > now else None
 
-    def transact(self, writes: Sequence[Write], *, now: int, durable: bool) -> Verdict:
+    def transact(self, writes: Sequence[Write], *, now: int, durable: bool, brief: bool = False) -> Verdict:
         """See `Store.transact`."""
         with self._thread:
             return self._transact(writes, now)
 
     def _transact(self, writes: Sequence[Write], now: int) -> Verdict:
         rows, logs = dict(self._rows), {name: list(log) for name, log in self._logs.items()}
+        outbox = dict(self._outbox)
         for write in writes:
             if isinstance(write, Delete):
                 gone = rows.pop(write.name, None)
@@ -132,6 +172,9 @@ class MemoryStore:
                 continue
             if isinstance(write, Append):
                 logs.setdefault(write.log, []).append(write.entry)
+                continue
+            if isinstance(write, Emit):
+                outbox.setdefault(write.id, Emitted(write.id, write.data, write.time, 0))
                 continue
             if write.guard is not None:
                 name, generation = write.guard
@@ -148,9 +191,10 @@ class MemoryStore:
                 version=write.expect + 1,
                 generation=write.generation,
                 expires=write.expires,
+                due=write.due,
             )
             rows[write.name] = fresh._replace(wrapped=seen.wrapped) if seen and write.wrapped is None else fresh
-        self._rows, self._logs = rows, logs
+        self._rows, self._logs, self._outbox = rows, logs, outbox
         return "done"
 
     def scrub(self) -> Erasure:
@@ -167,6 +211,19 @@ class MemoryStore:
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""
         return list(self._logs.get(name, ()))
+
+    def due(self, now: int) -> list[tuple[bytes, Row]]:
+        """See `Store.due`."""
+        return sorted((name, row) for name, row in self._rows.items() if 0 < row.due <= now < row.expires)
+
+    def outbox(self, *, waiting: bool = False) -> list[Emitted]:
+        """See `Store.outbox`."""
+        return [one for one in self._outbox.values() if not (waiting and one.sent)]
+
+    def sent(self, id: bytes, now: int) -> None:
+        """See `Store.sent`."""
+        with self._thread:
+            self._outbox[id] = self._outbox[id]._replace(sent=now)
 
     def close(self) -> None:
         """See `Store.close`."""

@@ -104,8 +104,9 @@ def show_policy(policy: PrivacyPolicy, length: int) -> list[str]:
         for rule in policy.features
     ]
     lines += [
-        f"report {report.name}: {report.purpose}, cohort {report.cohort}, epsilon {report.epsilon:g} each "
-        f"{report.window_days} days, {report.lifetime_epsilon:g} in all, delta {report.delta:g}"
+        f"report {report.name}: {report.purpose}, cohort {report.cohort}, epsilon {report.epsilon:g} an experiment, "
+        f"{report.lifetime_epsilon:g} in all, delta {report.delta:g}, outcomes of {report.window_days} days, "
+        f"every {report.every_days} days, {', '.join(report.metrics)}"
         for report in policy.reports
     ]
     lines += [f"message {one.name}: {one.purpose}, to {one.recipient}" for one in policy.messages]

@@ -6,22 +6,24 @@ consent pattern the column, the cuts and the ready-made outcomes. What is left t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from entrenous.bundle import Bundle, Cap, DecisionRule, Manifest, Pattern
+from entrenous.bundle import Bundle, Cap, DecisionRule, Experiment, Manifest, Pattern
+from entrenous.contributions import HOLDOUT, Cell
 from entrenous.decision import Basis
 from entrenous.features import DERIVED, Feature, Plan, compile_plan
 from entrenous.profile import RECEIPT_DAYS
+from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
 from entrenous_consent.errors import Forbidden
 from entrenous_consent.keys import Keyring
-from entrenous_consent.policy import PrivacyPolicy
-from entrenous_consent.pseudonyms import keyed
+from entrenous_consent.policy import PrivacyPolicy, Report
+from entrenous_consent.pseudonyms import bucket, keyed
 
-__all__ = ["Active", "Result", "Route", "activate", "open_models"]
+__all__ = ["Active", "Result", "Route", "Trial", "activate", "open_models"]
 
 _MOST_ROUTES = 1024
 """Combinations of granted purposes that are kept compiled: visitors choose them, so that there may be many."""
@@ -61,6 +63,27 @@ class Route:
     cap: Cap | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """An experiment that is counted: the policy declares a report on its decision, for its purpose.
+
+    Attributes:
+        bucket: the experiment's keyed function.
+    """
+
+    decision: str
+    rule: DecisionRule
+    experiment: Experiment
+    report: Report
+    bucket: Callable[[bytes], bytes]
+
+    def cell(self, handle: bytes, tranche: str, granted: Iterable[str]) -> Cell:
+        """Return where a visitor counts: by assignment and by the score at the exposure, empty for none."""
+        arm = self.rule.choice[tranche] if tranche else self.rule.default_arm
+        held = bucket(self.bucket, handle) < self.experiment.holdout
+        return HOLDOUT if held else arm, tranche, segment_of(self.report, granted)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Active:
     """The pair in force, compiled. Compared by identity: a switch is a new value.
@@ -71,6 +94,7 @@ class Active:
             category's codes.
         derived: column, field and purpose of what the clock says.
         retention_days: by purpose that a decision reads. scorers: by model. buckets: an experiment's keyed function.
+        trials: by decision, the experiments that are counted.
     """
 
     policy: PrivacyPolicy
@@ -82,6 +106,7 @@ class Active:
     retention_days: Mapping[str, int]
     scorers: Mapping[str, Scorer]
     buckets: Mapping[str, Callable[[bytes], bytes]]
+    trials: Mapping[str, Trial]
     _routes: dict[frozenset[str], Mapping[str, Route | None]] = field(default_factory=dict)
 
     @property
@@ -93,6 +118,11 @@ class Active:
     def decisions(self) -> Mapping[str, DecisionRule]:
         """The bundle's decisions by name."""
         return self.bundle.manifest.decisions if self.bundle else {}
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Purposes that an experiment is counted for."""
+        return frozenset(trial.experiment.purpose for trial in self.trials.values())
 
     @property
     def expires(self) -> int:
@@ -203,6 +233,11 @@ def activate(
         retention[rule.purpose] = max(retention[rule.purpose], rule.cap.days if rule.cap else 0, RECEIPT_DAYS)
     for feature in schema:
         retention[feature.purpose] = max(retention.get(feature.purpose, 0), feature.retention_days)
+    buckets = {
+        rule.experiment.id: keyed(keyring.experiment_key(rule.experiment.id))
+        for rule in decisions.values()
+        if rule.experiment is not None
+    }
     return Active(
         policy=policy,
         bundle=bundle,
@@ -216,12 +251,23 @@ def activate(
         ),
         retention_days=retention,
         scorers=scorers if scorers is not None else open_models(bundle) if bundle else {},
-        buckets={
-            rule.experiment.id: keyed(keyring.experiment_key(rule.experiment.id))
-            for rule in decisions.values()
-            if rule.experiment is not None
-        },
+        buckets=buckets,
+        trials=_trials(policy, decisions, buckets),
     )
+
+
+def _trials(
+    policy: PrivacyPolicy, decisions: Mapping[str, DecisionRule], buckets: Mapping[str, Callable[[bytes], bytes]]
+) -> dict[str, Trial]:
+    trials = {}
+    for name, rule in decisions.items():
+        experiment = rule.experiment
+        report = policy.report(name, experiment.purpose) if experiment else None
+        if experiment is not None and report is not None:
+            trials[name] = Trial(
+                decision=name, rule=rule, experiment=experiment, report=report, bucket=buckets[experiment.id]
+            )
+    return trials
 
 
 def _columns(decisions: Mapping[str, DecisionRule], model: str) -> int:

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import threading
 import weakref
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -21,12 +22,15 @@ from typing import Any
 
 from entrenous import demo
 from entrenous._background import Repeated
+from entrenous.active import Active
 from entrenous.bundle import Manifest
 from entrenous.config import Config, system_clock
 from entrenous.decision import Decision, Outcome
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
-from entrenous.serving import Serving
+from entrenous.release import release
+from entrenous.sending import HttpSink, public_key, send
+from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Malformed, Refusal, Unauthentic, Unavailable
@@ -36,6 +40,7 @@ from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import handle_of, keyed
 from entrenous_consent.signals import from_choices
 from entrenous_consent.sqlite import SQLiteStore
+from entrenous_consent.store import Emitted
 
 __all__ = ["Client", "Config", "Visitor", "system_clock"]
 
@@ -50,14 +55,18 @@ class Client:
     What waits is brought to the store at `close`, and at the end of the program if that was not called.
     """
 
-    def __init__(self, serving: Serving, boundary: Callable[[bytes], bytes], config: Config, files: ExitStack) -> None:
-        self._serving, self._engine, self._boundary = serving, serving.engine, boundary
+    def __init__(self, serving: Serving, keyring: Keyring, config: Config, files: ExitStack) -> None:
+        self._serving, self._engine, self._boundary = serving, serving.engine, keyed(keyring.boundary)
         self._process, self._closing, self._closed = os.getpid(), files, threading.Lock()
-        self._flusher = self._updater = None
+        self._keyring, self._crowd = keyring, config.crowd
+        self._sink = HttpSink(config.collector) if isinstance(config.collector, str) else config.collector
+        self._flusher = self._updater = self._releaser = None
         if config.flush_seconds > 0:
             self._flusher = Repeated(self._tick, config.flush_seconds, "flush")
         if config.refresh_seconds > 0:
             self._updater = Repeated(self._poll, config.refresh_seconds, "updates", jitter=True)
+        if config.crowd and config.release_seconds > 0:
+            self._releaser = Repeated(self._report, config.release_seconds, "reports", jitter=True)
         atexit.register(self.close)
         os.register_at_fork(after_in_child=partial(_after_fork, weakref.ref(self._engine)))
 
@@ -90,7 +99,7 @@ class Client:
             opened.callback(counters.close)
             custody = Custody(store, keyring, counters, tenant=policy.tenant, epoch=policy.epoch)
             serving = Serving.start(supply, first, keyring, custody, config.clock)
-            return cls(serving, keyed(keyring.boundary), config, opened.pop_all())
+            return cls(serving, keyring, config, opened.pop_all())
 
     @classmethod
     def demo(cls) -> Client:
@@ -179,6 +188,52 @@ class Client:
             return _ORPHANED
         return self._serving.reject()
 
+    def release(self) -> Outcome:
+        """Make every report that is due by the calendar, into the outbox. Never raises.
+
+        Returns:
+            Accepted, with `data` of `reports`, the ids of those that were made. Cause `one_person`: this client holds
+            one person's device (`Config.crowd`), which sends nothing. Else the cause, and nothing happened.
+        """
+        if self._process != os.getpid():
+            return _ORPHANED
+        if not self._crowd:
+            return Outcome(False, "one_person", "client: holds no crowd — set Config.crowd on a store of many people")
+        return self._answered(lambda: {"reports": [one.hex() for one in release(*self._measured())]})
+
+    def send(self) -> Outcome:
+        """Send what waits in the outbox to the collector. Never raises.
+
+        Returns:
+            Accepted, with `data` of `sent`, how many it took; else the cause, and what was not taken still waits.
+        """
+        if self._process != os.getpid():
+            return _ORPHANED
+        if not self._crowd or self._sink is None:
+            return Outcome(False, "no_collector", "client: sends nothing — set Config.crowd and Config.collector")
+        sink, store = self._sink, self._engine.custody.store
+
+        def work() -> dict[str, Any]:
+            taken, refused = send(store, self._keyring, sink, self._engine.clock())
+            if refused is not None:
+                raise refused
+            return {"sent": taken}
+
+        return self._answered(work)
+
+    def outbox(self) -> list[Emitted]:
+        """Return every report that ever left, or waits to: its very bytes, when it was made and when it was received.
+
+        Raises:
+            Unavailable: the store.
+        """
+        return self._engine.custody.store.outbox()
+
+    @property
+    def sender_key(self) -> str:
+        """The public key of this host's signatures, in base64: what a collector is told."""
+        return b64encode(public_key(self._keyring)).decode()
+
     def flush(self) -> None:
         """Bring waiting receipts and cap counts to the store now, and switch to what another process has taken from
         the publisher; what fails is logged, without names."""
@@ -202,8 +257,9 @@ class Client:
         atexit.unregister(self.close)
         if self._flusher is not None:
             self._flusher.stop()
-        if self._updater is not None:
-            self._updater.stop(_LAST_WAIT)
+        for waiter in (self._updater, self._releaser):
+            if waiter is not None:
+                waiter.stop(_LAST_WAIT)
         self._flush_once()
         self._serving.close()
         self._closing.close()
@@ -225,6 +281,24 @@ class Client:
     def _poll(self) -> bool:
         outcome = self.refresh()
         return outcome.accepted or outcome.cause == "busy"
+
+    def _measured(self) -> tuple[Custody, Active, int]:
+        return self._engine.custody, self._engine.active, self._engine.clock()
+
+    def _report(self) -> bool:
+        made, sent = self.release(), self.send() if self._sink is not None else Outcome(True)
+        return made.accepted and sent.accepted
+
+    @staticmethod
+    def _answered(work: Callable[[], dict[str, Any]]) -> Outcome:
+        try:
+            return Outcome(True, data=work())
+        except Refusal as error:
+            _LOG.warning("a report was held up: %s: %s", error.place, error.what)
+            return Outcome(False, cause_of(error), str(error))
+        except Exception as error:
+            _LOG.error("a report failed: %s", type(error).__name__)
+            return Outcome(False, "fault", "something failed here; the log names the kind of error")
 
     def _flush_once(self) -> None:
         try:

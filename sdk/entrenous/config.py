@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from entrenous.sending import Sink
 from entrenous.updates.deployment import Deployment
 from entrenous.updates.fetch import Source
 from entrenous_consent.keys import KeyProvider
@@ -35,6 +36,11 @@ class Config:
         most_store_bytes: the most the store may grow to.
         flush_seconds: how often receipts reach it and other processes' updates are noticed; 0 for `flush` calls only.
         refresh_seconds: how often the publisher is asked; 0 for `refresh` calls only.
+        crowd: this store holds many people, so that sums over them may be released. A device of one person has no
+            crowd to hide in, and sends nothing.
+        collector: where reports go: an `https://` address, or any `Sink`; None keeps them in the outbox.
+        release_seconds: how often it is looked whether a report is due, and what waits is sent; 0 for `release` and
+            `send` calls only.
     """
 
     source: Path | str | Source
@@ -48,3 +54,6 @@ class Config:
     most_store_bytes: int | None = None
     flush_seconds: float = 0.5
     refresh_seconds: float = 300.0
+    crowd: bool = False
+    collector: str | Sink | None = None
+    release_seconds: float = 600.0

@@ -22,8 +22,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from entrenous.active import Active, Result, Route
+from entrenous.active import Active, Result, Route, Trial
 from entrenous.decision import Decision, Receipt
+from entrenous.enrolment import Enrolment
 from entrenous.events import Event
 from entrenous.profile import Cold, Hot, caps_within
 from entrenous.receipts import Key, Tally, Waiting
@@ -38,6 +39,7 @@ __all__ = ["Engine", "Watch"]
 _TRIES = 8
 _MOST_OPEN = 10_000
 _IDLE_SECONDS = 1
+_BRIEF_SECONDS = 0.005
 _WRITERS = 64
 """How many threads may write at once, one to a visitor: two would only replay each other's work. Between processes the
 store's compare-and-swap decides."""
@@ -82,6 +84,7 @@ class _Open:
     head: Any
     buckets: dict[str, int]
     counted: dict[str, int]
+    trials: dict[str, Trial]
     stale: bool
 
 
@@ -101,6 +104,7 @@ class Engine:
         self._words = custody.counters.words
         self._glanced: int | None = None
         self._open: dict[bytes, _Open] = {}
+        self._enrolment = Enrolment(custody, _MOST_OPEN)
         self._waiting = Waiting(_MOST_OPEN)
         self._lock = threading.Lock()
         self._writing = tuple(threading.Lock() for _ in range(_WRITERS))
@@ -127,6 +131,8 @@ class Engine:
         seen.used = now
         route = seen.routes.get(name)
         if route is None:
+            if (trial := seen.trials.get(name)) is not None:
+                self._enrol(handle, seen, trial, "", now)
             return self._unrouted(seen, name, default, now)
         supplied = self._context(seen, context) if context else []
         margin = route.scorer.margin(seen.head, supplied, route.column)
@@ -135,6 +141,8 @@ class Engine:
             result = route.held[tranche]
         else:
             result = route.results[tranche]
+        if (trial := seen.trials.get(name)) is not None:
+            self._enrol(handle, seen, trial, result.basis.tranche, now)
         result, receipt = self._account(handle, seen, route, result, tranche, now)
         basis = result.basis
         return Decision(result.value, basis.reason, basis.cause, basis.tranche, receipt, result.payload, margin)
@@ -169,6 +177,22 @@ class Engine:
         if known is None:
             known = seen.buckets[route.experiment] = bucket(mac, handle)
         return known
+
+    def _enrol(self, handle: bytes, seen: _Open, trial: Trial, tranche: str, now: int) -> None:
+        """Keep a first exposure in an experiment before it is answered (`Enrolment.enrol`). One that can't be kept
+        within 5 ms is not counted, whichever arm it is, and the next decision tries again: the visitor does not wait.
+        """
+        writing = self._writing[handle[0] % _WRITERS]
+        if not writing.acquire(timeout=_BRIEF_SECONDS):
+            return
+        try:
+            if self._enrolment.enrol(handle, seen.active.policy, seen.generation, trial, tranche, now):
+                seen.version += 1  # our own write; if it was not the only one, the shard says so
+        except Unavailable:
+            return
+        finally:
+            writing.release()
+        seen.trials.pop(trial.decision, None)
 
     def _context(self, seen: _Open, context: Mapping[str, Any]) -> list[tuple[int, float]]:
         """Return the columns that the caller's context fills, for granted purposes only."""
@@ -261,6 +285,7 @@ class Engine:
             head=head,
             buckets={},
             counted=counted,
+            trials={} if stale or now >= active.expires else self._enrolment.missing(handle, active, standing),
             stale=stale,
         )
 
@@ -304,8 +329,10 @@ class Engine:
                     for drawer in drawers
                     if self._take(active, drawer, events, causes, now)
                 ]
-                verdict = self.custody.save(handle, standing, changed, now) if changed else "done"
-                if verdict == "done":
+                pending = self._enrolment.count(active, handle, standing, events, causes, now)
+                if not (changed or pending):
+                    return causes
+                if self.custody.save(handle, standing, changed, now, pending=pending) == "done":
                     return causes
         raise Unavailable("keeps changing under these events", place="store", remedy="send them again")
 
@@ -418,6 +445,7 @@ class Engine:
         with self._lock:
             self._waiting.forget(handle)
             self._open.pop(handle, None)
+        self._enrolment.forget(handle)
 
     def orphan(self) -> None:
         """Answer nothing from here on: in a forked child, files and what waits are the parent's, and a lock that
@@ -454,6 +482,8 @@ class Engine:
                 "receipts": [receipt.as_table() for receipt in cold.receipts],
                 "events_remembered": len(cold.event_ids),
             }
+            if contributions := self._enrolment.told(handle, standing, drawer.purpose, now):
+                held["purposes"][drawer.purpose]["contributions"] = contributions
         self.custody.exported(handle, standing, now)
         return held
 

@@ -67,6 +67,7 @@ class Event:
         name: one of `EVENT_NAMES`.
         time: Unix seconds, not after the moment it was observed.
         id: eight bytes for idempotence, or empty; the app's own id is not kept.
+        transaction: eight bytes that are the same for all lines of one order, or empty; the order's own id is not kept.
         price: money a unit, minor units. value: money of the line, minor units. quantity: units.
         brand, category: as the shop names them, empty when absent.
     """
@@ -74,6 +75,7 @@ class Event:
     name: str
     time: int
     id: bytes = b""
+    transaction: bytes = b""
     price: int | None = None
     value: int | None = None
     quantity: int | None = None
@@ -101,8 +103,8 @@ def _amount(key: str, value: object) -> int:
 def parse_event(name: object, properties: Mapping[str, Any], *, time: object, now: int) -> Event:
     """Return the event that an app described.
 
-    `transaction_id` is checked and dropped: no feature of ours reads it. `id` (the app's own, for idempotence) is
-    kept as eight bytes of its SHA-256.
+    `id` (the app's own, for idempotence) and `transaction_id` become eight bytes of their SHA-256. No feature reads the
+    second: it tells an experiment's orders apart, as long as the contribution waits.
 
     Args:
         name: one of `EVENT_NAMES`.
@@ -132,7 +134,7 @@ def parse_event(name: object, properties: Mapping[str, Any], *, time: object, no
             raise Malformed("is not an ISO 4217 code", place="event.currency", remedy="give three capitals, as EUR")
     if "currency" not in properties and ("price" in fields or "value" in fields):
         raise Malformed("is missing beside money", place="event.currency", remedy="add the ISO 4217 code")
-    fields.pop("transaction_id", None)
-    if "id" in fields:
-        fields["id"] = sha256(fields["id"].encode("utf-8", "surrogatepass")).digest()[:8]
+    for key, field in (("id", "id"), ("transaction_id", "transaction")):
+        if key in fields:
+            fields[field] = sha256(fields.pop(key).encode("utf-8", "surrogatepass")).digest()[:8]
     return Event(name=name, time=time, **fields)

@@ -24,7 +24,7 @@ from entrenous_consent.errors import Forbidden, Malformed, Missing, Refusal, Una
 from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy
 
-__all__ = ["Serving"]
+__all__ = ["Serving", "cause_of"]
 
 _LOG = logging.getLogger("entrenous")
 _LONGEST_WORDS = 300
@@ -276,5 +276,10 @@ def _activation(found: Found) -> dict[str, object]:
     return detail
 
 
+def cause_of(error: Refusal) -> str:
+    """Return a refusal's cause in one word."""
+    return next(cause for kind, cause in _CAUSES if isinstance(error, kind))
+
+
 def _refusal(error: Refusal) -> Outcome:
-    return Outcome(False, next(cause for kind, cause in _CAUSES if isinstance(error, kind)), str(error))
+    return Outcome(False, cause_of(error), str(error))

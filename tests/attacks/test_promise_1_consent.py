@@ -73,10 +73,10 @@ def test_a_write_that_a_withdrawal_overtook_is_dropped(shop, client, agreed, mon
     custody = client._engine.custody
     original = custody.save
 
-    def overtaken(*arguments):
+    def overtaken(*arguments, **more):
         assert other.visitor("customer-42").consent({}).accepted
         monkeypatch.setattr(custody, "save", original)
-        return original(*arguments)
+        return original(*arguments, **more)
 
     monkeypatch.setattr(custody, "save", overtaken)
     assert agreed.observe("view_item").cause == "consent_missing"

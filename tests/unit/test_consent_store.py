@@ -74,7 +74,7 @@ def test_what_is_absent_is_none(store):
 @pytest.mark.parametrize("durable", [False, True])
 def test_a_row_comes_back_as_written(store, durable):
     assert apply(store, put(C, b"\0\xff", generation=7), durable=durable) == "done"
-    assert store.read(C, NOW) == (b"\0\xff", KEY, 1, 7, NOW + 100)
+    assert store.read(C, NOW) == (b"\0\xff", KEY, 1, 7, NOW + 100, 0)
 
 
 def test_a_row_is_absent_from_the_second_it_expires(store):

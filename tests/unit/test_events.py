@@ -31,7 +31,14 @@ def test_a_full_event_is_read_into_its_fields():
     )
 
     assert event == Event(
-        name="purchase", time=NOW, price=4900, value=9800, quantity=2, brand="Atelier", category="slippers"
+        name="purchase",
+        time=NOW,
+        transaction=sha256(b"T-1").digest()[:8],
+        price=4900,
+        value=9800,
+        quantity=2,
+        brand="Atelier",
+        category="slippers",
     )
 
 

@@ -75,7 +75,10 @@ def test_a_policy_is_shown_with_what_binds():
     told += [f"purpose {key}: consent version 1, legal basis consent" for key in policy.purposes]
     told += [f"features {one.pattern}: {one.purpose}" for one in policy.features]
     told += [f"kept at most {one.retention_days} days" for one in policy.features]
-    told += ["report promotion: measure, cohort 20, epsilon 1 each 30 days, 12 in all, delta 1e-09"]
+    told += [
+        "report promotion: measure, cohort 20, epsilon 4 an experiment, 12 in all, delta 1e-09, outcomes of 30 days, "
+        "every 30 days, visitors, converters, orders, orders2, revenue, revenue2, revenue_orders"
+    ]
     assert [one for one in told if one not in shown] == []
 
 
