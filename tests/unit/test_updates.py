@@ -23,14 +23,26 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from securesystemslib.signer import CryptoSigner, SSlibKey
-from tests.repository import BUNDLE_PATH, POLICY_PATH, Publisher, Runtime, bundle_bytes, pair, policy_bytes
+from tests.repository import (
+    BUNDLE,
+    BUNDLE_PATH,
+    DAY,
+    POLICY_PATH,
+    TENANT,
+    Publisher,
+    Runtime,
+    bundle_bytes,
+    pair,
+    policy_bytes,
+)
 from tests.shop import NOON
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 
 from entrenous.bundle import read_bundle
 from entrenous.updates.bounded import Bounded
-from entrenous.updates.deployment import Limits
+from entrenous.updates.deployment import Deployment, Limits
 from entrenous.updates.fetch import DirectorySource, HttpSource
+from entrenous.updates.refresh import visit
 from entrenous.updates.retained import RETAINED, Record, State, read_state, reject
 from entrenous.updates.verify import Listed, check_floor, check_versions, choose, sound_key
 from entrenous_consent.errors import Malformed, Missing, Refusal, Unauthentic, Unavailable
@@ -424,3 +436,73 @@ def test_the_runtime_loads_no_updater_unless_asked():
         "import sys, entrenous.updates.retained; sys.exit(any(name.partition('.')[0] == 'tuf' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+# A poll that sees what it has judged already
+
+
+@pytest.fixture
+def poll(shop: Shop):
+    """Visit as one process does: on one state, again and again."""
+    _, runtime = shop
+    state = State(runtime.directory)
+    deployment = Deployment(root=runtime.root, tenant=TENANT, bundle=BUNDLE)
+    return lambda: visit(runtime.source, state, deployment, now=runtime.now)
+
+
+def test_what_was_judged_is_not_judged_again_and_the_publisher_was_heard(shop: Shop, poll, monkeypatch):
+    publisher, runtime = shop
+    poll()
+    monkeypatch.setattr("entrenous.updates.refresh._Visit._walk", lambda *_: pytest.fail("judged again"))
+    runtime.now = publisher.now = publisher.now + DAY // 2
+    publisher.repository.refresh_timestamp(publisher.keys["timestamp"], now=publisher.now)
+    found = poll()
+    assert (found.refused, found.refreshed) == (None, runtime.now)
+    assert found.bundle is not None
+
+
+@pytest.mark.parametrize("change", ["bundle", "policy", "rejected", "root"])
+def test_anything_new_is_judged(shop: Shop, poll, monkeypatch, change: str):
+    publisher, runtime = shop
+    first = poll()
+    judged = []
+    monkeypatch.setattr("entrenous.updates.refresh._Visit._walk", lambda *_: judged.append(change))
+    if change == "bundle":
+        publisher.release(2)
+    elif change == "policy":
+        publisher.policy(2)
+        publisher.publish()
+    elif change == "rejected":
+        reject(runtime.directory, first.bundle.digest, now=runtime.now)
+    else:
+        key = CryptoSigner.generate_ed25519()
+        publisher.repository.rotate("root", publisher.keys["root"], now=publisher.now, add=[key.public_key])
+    poll()
+    assert judged == [change]
+
+
+@pytest.mark.parametrize("what", ["privacy", "models", "the bundle"])
+def test_what_expires_is_judged_again(shop: Shop, poll, what: str):
+    publisher, runtime = shop
+    if what == "the bundle":
+        publisher.bundle(2, expires=NOON + 40 * DAY)
+    else:
+        publisher.forge(what, lambda signed: setattr(signed, "expires", datetime.fromtimestamp(NOON + 40 * DAY, UTC)))
+    publisher.publish()
+    assert poll().refused is None
+    runtime.now = publisher.now = NOON + 41 * DAY
+    publisher.show()
+    try:
+        refused = poll().refused
+    except Refusal as error:
+        refused = error
+    assert "has expired" in str(refused)
+
+
+def test_a_refusal_is_judged_every_time(shop: Shop, poll):
+    publisher, _ = shop
+    poll()
+    publisher.forge("models", lambda signed: signed.targets.clear())
+    publisher.publish()
+    assert poll().refused is not None
+    assert poll().refused is not None

@@ -31,7 +31,7 @@ from entrenous.bundle import BUNDLE_LIMIT, Bundle
 from entrenous.updates.bounded import Bounded
 from entrenous.updates.deployment import Deployment
 from entrenous.updates.fetch import Source
-from entrenous.updates.retained import RETAINED, Found, Record, State, check_owner, found
+from entrenous.updates.retained import RETAINED, Found, Record, Settled, State, check_owner, found
 from entrenous.updates.verify import (
     Listed,
     check_bundle,
@@ -86,6 +86,7 @@ class _Visit:
         check_owner(self._record, deployment.tenant, deployment.bundle, str(state.directory))
         self._now = max(now, self._record.clock)
         self._fetcher = Bounded(source, deployment.limits)
+        self._ends: list[int] = []
 
     def run(self) -> Found:
         with reaching(self._state.directory):
@@ -96,13 +97,31 @@ class _Visit:
                 updater.refresh()
         finally:
             self._take_over("root_history/*.root.json")
-        policy = self._policy(updater, self._check_top())
         refused = None
+        settled = self._state.settled
+        if settled is not None and settled.of == self._seen() and self._now < settled.until:
+            self._commit(replace(self._record, clock=self._now), "timestamp")
+        else:
+            refused = self._walk(updater)
+        return found(self._state, self._record, self._now, self._deployment.floors, refused)
+
+    def _seen(self) -> object:
+        """Return all that a judgement rests on but the time: what is shown, what is recorded, what is built in."""
+        shown = self._read("root.json"), self._read("snapshot.json")
+        return shown, replace(self._record, clock=0), dict(self._deployment.floors)
+
+    def _walk(self, updater: Updater) -> Refusal | None:
+        """Judge all that is shown; remember in memory that nothing was refused, so that a poll that sees the very same
+        need not judge it again before something of it expires."""
+        self._ends.clear()
+        policy = self._policy(updater, self._check_top())
         try:
             self._bundle(updater, policy)
         except Refusal as error:
-            refused = error
-        return found(self._state, self._record, self._now, self._deployment.floors, refused)
+            self._state.settled = None
+            return error
+        self._state.settled = Settled(of=self._seen(), until=min(self._ends))
+        return None
 
     def _updater(self) -> Updater:
         limits = self._deployment.limits
@@ -150,6 +169,7 @@ class _Visit:
         with _told(role):
             updater.get_targetinfo(path)
             metadata = Metadata[Targets].from_bytes(self._read(f"{role}.json")).signed
+        self._ends.append(int(metadata.expires.timestamp()))
         check_delegated(role, metadata)
         self._check_floor(role, metadata.version)
         return listed(role, metadata, path, longest=longest), metadata.version
@@ -201,6 +221,7 @@ class _Visit:
             raise Unauthentic("is the bundle of another name", place=path, remedy="ask the publisher")
         self._check_versions(target, bundle.manifest.version)
         check_bundle(bundle, policy, self._now, self._record.rejected)
+        self._ends.append(bundle.manifest.expires)
         self._state.keep(data)
         record = replace(self._record, retained=self._retaining(bundle))
         self._commit(record.raised({"models": version, path: target.version}, {path: target.digest}), "models")

@@ -35,6 +35,7 @@ __all__ = [
     "Busy",
     "Found",
     "Record",
+    "Settled",
     "State",
     "check_owner",
     "found",
@@ -105,15 +106,27 @@ class Record:
         return replace(self, floors={**self.floors, **highest}, marks={**self.marks, **(marks or {})})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What a process judged and refused nothing of; it holds until something of it expires, Unix seconds."""
+
+    of: object
+    until: int
+
+
 class State:
     """A state directory. Readers need no lock: the record is replaced whole; files it dropped stay a while.
 
     What was parsed once is remembered by its SHA-256, which is checked at every reading.
+
+    Attributes:
+        settled: the last judgement of this process, for the next visit.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.metadata = directory, directory / "metadata"
         self._record, self._kept = directory / "record", directory / "kept"
+        self.settled: Settled | None = None
         self._policies: dict[bytes, PrivacyPolicy] = {}
         self._bundles: dict[bytes, Bundle] = {}
 
