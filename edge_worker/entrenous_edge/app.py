@@ -1,0 +1,357 @@
+"""The public routes: OFREP for every OpenFeature client, and our own. Each is a function of a request and the client.
+
+Decisions run where they are asked: they wait for nothing but the store, 5 ms at most. What writes goes to a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from entrenous import Client, Decision, Outcome, Visitor
+from entrenous_edge.answers import STATUS, Problem, answer, problem
+from entrenous_edge.bodies import read_json
+from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, TOKEN_HEADER, VISITOR_HEADER, Door, new_cookie
+from entrenous_edge.metrics import Metrics
+
+__all__ = ["Worker", "public_app"]
+
+_LOG = logging.getLogger("entrenous.edge")
+_MOST_EVENTS = 1000
+_MOST_DECISIONS = 64
+_COOKIE_DAYS = 180
+_NOBODY = Decision(None, "DEFAULT", "consent_missing")
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+class Worker:
+    """What the routes work on.
+
+    Args:
+        client: opened for this process. door: reads who asks. metrics: the operator's.
+        clock_by_admin: shown in `/readyz`.
+    """
+
+    def __init__(self, client: Client, door: Door, metrics: Metrics, *, clock_by_admin: bool = False) -> None:
+        self.client, self.door, self.metrics, self.clock_by_admin = client, door, metrics, clock_by_admin
+
+    # OFREP (OpenFeature Remote Evaluation Protocol 0.2)
+
+    async def flag(self, request: Request) -> Response:
+        """Evaluate one flag."""
+        key = request.path_params["key"]
+        self.door.check_key(request)
+        try:
+            identifier, context = self._evaluation(request, await read_json(request))
+        except _FlagProblem as error:
+            return answer({"key": key, "errorCode": error.code, "errorDetails": error.message}, status=400)
+        except Problem as error:
+            if error.code != "malformed":
+                raise
+            return answer({"key": key, "errorCode": "PARSE_ERROR", "errorDetails": error.message}, status=400)
+        if key not in self._names():
+            return answer({"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": "no such decision"}, status=404)
+        return answer(_evaluated(key, self._decide(request, identifier, key, context)))
+
+    async def flags(self, request: Request) -> Response:
+        """Evaluate every flag."""
+        self.door.check_key(request)
+        try:
+            identifier, context = self._evaluation(request, await read_json(request))
+        except _FlagProblem as error:
+            return answer({"errorCode": error.code, "errorDetails": error.message}, status=400)
+        except Problem as error:
+            if error.code != "malformed":
+                raise
+            return answer({"errorCode": "PARSE_ERROR", "errorDetails": error.message}, status=400)
+        found = [_evaluated(key, self._decide(request, identifier, key, context)) for key in self._names()]
+        return answer({"flags": found})
+
+    def _evaluation(self, request: Request, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return who is meant, and what of the context this bundle knows: clients of a page send more."""
+        context = body.get("context", {})
+        if not isinstance(context, Mapping):
+            raise _FlagProblem("INVALID_CONTEXT", "context: expected an object")
+        asking = self.door.asking(request, context.get("targetingKey"))
+        if not asking.identifier:
+            raise _FlagProblem("TARGETING_KEY_MISSING", "context.targetingKey: is missing")
+        known = self.client.context_keys
+        return asking.identifier, {key: value for key, value in context.items() if key in known}
+
+    # Our own
+
+    async def decide(self, request: Request) -> Response:
+        """Answer one or several decisions for one visitor."""
+        self.door.check_key(request)
+        body = await read_json(request)
+        _only(body, "decisions", "visitor", "context")
+        names, context = body.get("decisions"), body.get("context", {})
+        if not isinstance(names, list) or not names or len(names) > _MOST_DECISIONS:
+            raise Problem("malformed", f"decisions: expected 1 to {_MOST_DECISIONS} names")
+        if not all(isinstance(name, str) for name in names) or not isinstance(context, dict):
+            raise Problem("malformed", "decisions: expected names; context: an object")
+        identifier = self.door.asking(request, body.get("visitor")).identifier
+        found = {name: _told(self._decide(request, identifier, name, context)) for name in names}
+        return answer({"decisions": found})
+
+    def _decide(self, request: Request, identifier: str, name: str, context: Mapping[str, Any]) -> Decision:
+        if not identifier or _objects(request):
+            known = name in self._names()
+            decision = _NOBODY if known else Decision(None, "ERROR", "unknown_decision")
+        else:
+            decision = self.client.visitor(identifier).decide(name, None, context)
+        self.metrics.decision(decision.reason)
+        return decision
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.client.bundle.decisions) if self.client.bundle else ()
+
+    async def events(self, request: Request) -> Response:
+        """Take in events of one visitor, or of several in `batches`."""
+        self.door.check_key(request)
+        body = await read_json(request)
+        _only(body, "visitor", "events", "batches")
+        batches = body.get("batches", [{key: body[key] for key in ("visitor", "events") if key in body}])
+        if "batches" in body and len(body) > 1:
+            raise Problem("malformed", "batches: stand alone")
+        if not isinstance(batches, list) or not all(isinstance(one, dict) for one in batches):
+            raise Problem("malformed", "batches: expected objects")
+        told = []
+        for batch in batches:
+            _only(batch, "visitor", "events")
+            events = batch.get("events")
+            if not isinstance(events, list) or not events or len(events) > _MOST_EVENTS:
+                raise Problem("malformed", f"events: expected 1 to {_MOST_EVENTS}")
+            told.append((self.door.asking(request, batch.get("visitor")).identifier, events))
+        if sum(len(events) for _, events in told) > _MOST_EVENTS:
+            raise Problem("malformed", f"events: expected at most {_MOST_EVENTS} in all")
+        objects = _objects(request)
+        outcomes = await run_in_threadpool(
+            lambda: [
+                self._observe(visitor, events) if visitor and not objects else [_REFUSED] * len(events)
+                for visitor, events in told
+            ]
+        )
+        flat = [outcome for some in outcomes for outcome in some]
+        taken = sum(outcome.accepted for outcome in flat)
+        self.metrics.events(taken, len(flat) - taken)
+        if any(outcome.cause == "unavailable" for outcome in flat):
+            raise Problem("unavailable", "the store can't be written now: send these events again")
+        given = [[_outcome(outcome) for outcome in some] for some in outcomes]
+        return answer({"outcomes": given} if "batches" in body else {"outcomes": given[0]})
+
+    def _observe(self, identifier: str, events: list[Any]) -> list[Outcome]:
+        return self.client.visitor(identifier).observe_all(events)
+
+    async def consent(self, request: Request) -> Response:
+        """Take in a whole choice. Who comes without cookie and token, and grants something, is given a cookie."""
+        self.door.check_key(request)
+        body = await read_json(request)
+        _only(body, "choices")
+        choices = body.get("choices")
+        if not isinstance(choices, dict):
+            raise Problem("malformed", "choices: expected an object of purposes")
+        if request.headers.get(VISITOR_HEADER) is not None:
+            raise Problem(
+                "forbidden", "an identifier proves nothing: send the cookie, or a token of the shop's backend"
+            )
+        asking = self.door.asking(request)
+        if asking.proven:
+            self.door.check_origin(request, asking)
+        if _objects(request):
+            choices = {}
+        granted = any(value is True for value in choices.values())
+        value = ""
+        identifier = asking.identifier
+        if not asking.proven:
+            if not granted:
+                self._check_choices(choices)
+                return _refusal_remembered()
+            value, identifier = new_cookie()
+        outcome = await run_in_threadpool(lambda: self.client.visitor(identifier).consent(choices))
+        if not outcome.accepted:
+            raise _problem_of(outcome)
+        self.metrics.consent()
+        given = answer(_outcome(outcome))
+        if value:
+            given.set_cookie(
+                COOKIE, value, max_age=_COOKIE_DAYS * 86_400, secure=True, httponly=True, samesite="lax", path="/"
+            )
+            given.delete_cookie(REFUSED_COOKIE, secure=True, httponly=True, samesite="lax", path="/")
+        return given
+
+    def _check_choices(self, choices: Mapping[str, Any]) -> None:
+        if not set(choices) <= set(self.client.policy.purposes) or any(
+            value is not False for value in choices.values()
+        ):
+            raise Problem("malformed", "choices: holds what is no purpose of this policy, or no true or false")
+
+    async def export(self, request: Request) -> Response:
+        """Return everything kept about whoever asks, if that is proven."""
+        visitor = self._proven(request)
+        outcome = await run_in_threadpool(visitor.export)
+        if not outcome.accepted:
+            raise _problem_of(outcome)
+        return answer(outcome.data)
+
+    async def erase(self, request: Request) -> Response:
+        """Erase everything kept about whoever asks, if that is proven."""
+        visitor = self._proven(request)
+        outcome = await run_in_threadpool(visitor.erase)
+        if not outcome.accepted:
+            raise _problem_of(outcome)
+        given = answer(_outcome(outcome), status=202 if outcome.cause == "pending" else 200)
+        if self.door.asking(request).by_cookie:
+            given.delete_cookie(COOKIE, secure=True, httponly=True, samesite="lax", path="/")
+        return given
+
+    def _proven(self, request: Request) -> Visitor:
+        self.door.check_key(request)
+        return self.client.visitor(self.door.proven(request).identifier)
+
+    async def livez(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return answer({"status": "alive"})
+
+    async def readyz(self, request: Request) -> Response:
+        """Say whether decisions are made, and on what."""
+        bundle, policy = self.client.bundle, self.client.policy
+        told: dict[str, Any] = {"policy": policy.version, "bundle": bundle.version if bundle else None}
+        if self.clock_by_admin:
+            told["clock"] = "admin"
+        return answer({"status": "ready" if bundle else "no_bundle", **told}, status=200 if bundle else 503)
+
+
+class _FlagProblem(Exception):
+    """What OFREP has a code of its own for."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+def public_app(worker: Worker) -> Starlette:
+    """Return the application of the public port."""
+    routes = [
+        ("/ofrep/v1/evaluate/flags/{key}", worker.flag, ["POST"]),
+        ("/ofrep/v1/evaluate/flags", worker.flags, ["POST"]),
+        ("/v1/decide", worker.decide, ["POST"]),
+        ("/v1/events", worker.events, ["POST"]),
+        ("/v1/consent", worker.consent, ["POST"]),
+        ("/v1/visitor", worker.export, ["GET"]),
+        ("/v1/visitor", worker.erase, ["DELETE"]),
+        ("/livez", worker.livez, ["GET"]),
+        ("/readyz", worker.readyz, ["GET"]),
+    ]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=sorted(worker.door.origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["authorization", "content-type", "x-api-key", TOKEN_HEADER, VISITOR_HEADER],
+        allow_credentials=True,
+    )
+    return Starlette(
+        routes=[Route(path, guarded(worker.metrics, path, handler), methods=some) for path, handler, some in routes],
+        middleware=[cors] if worker.door.origins else [],
+        exception_handlers={HTTPException: unrouted},
+    )
+
+
+def guarded(metrics: Metrics, route: str, handler: Handler) -> Handler:
+    """Return the handler with every refusal and fault told as an answer, and counted under its route."""
+
+    async def run(request: Request) -> Response:
+        try:
+            given = await handler(request)
+        except Problem as error:
+            given = problem(error.code, error.message)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            _LOG.error("a request failed: %s", type(error).__name__)
+            given = problem("fault", "something failed here; the log names the kind of error")
+        metrics.request(route, given.status_code)
+        return given
+
+    return run
+
+
+async def unrouted(_: Request, error: Exception) -> Response:
+    """Answer what no route takes."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    code = next((code for code, known in STATUS.items() if known == status), "fault")
+    return problem(code, "no such route, or not with this method")
+
+
+_REFUSED = Outcome(False, "consent_missing")
+_CODES = {
+    "unavailable": "unavailable",
+    "malformed": "malformed",
+    "bad_identifier": "malformed",
+    "forbidden": "malformed",
+}
+
+
+def _problem_of(outcome: Outcome) -> Problem:
+    return Problem(_CODES.get(outcome.cause, "fault"), outcome.message or outcome.cause)
+
+
+def _objects(request: Request) -> bool:
+    """Say whether the browser objects by Global Privacy Control: only the exact value counts (GPC, section 3.1)."""
+    return request.headers.get("sec-gpc") == "1"
+
+
+def _only(body: Mapping[str, Any], *known: str) -> None:
+    if not body.keys() <= set(known):
+        raise Problem("malformed", f"the body has a key that is not known here; known: {', '.join(known)}")
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    told: dict[str, Any] = {"accepted": outcome.accepted}
+    if outcome.cause:
+        told["cause"] = outcome.cause
+    if outcome.message:
+        told["message"] = outcome.message
+    return told
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    told: dict[str, Any] = {"value": decision.value, "reason": decision.reason}
+    for name in ("cause", "tranche", "arm"):
+        if value := getattr(decision, name):
+            told[name] = value
+    if decision.payload is not None:
+        told["payload"] = decision.payload
+    if decision.receipt is not None:
+        told["receipt"] = f"{decision.receipt.id:016x}"
+    return told
+
+
+def _evaluated(key: str, decision: Decision) -> dict[str, Any]:
+    """Return an OFREP evaluation; without a value where there is none, so that the caller's own default holds."""
+    told = _told(decision)
+    told.pop("payload", None)
+    metadata: dict[str, str] = {name: told[name] for name in ("cause", "tranche", "receipt") if name in told}
+    if decision.payload_json:
+        metadata["payload"] = decision.payload_json
+    found = {"key": key, "reason": decision.reason, "variant": decision.arm, "metadata": metadata}
+    return found if decision.value is None else {**found, "value": decision.value}
+
+
+def _refusal_remembered() -> Response:
+    given = answer({"accepted": True})
+    given.set_cookie(
+        REFUSED_COOKIE, "1", max_age=_COOKIE_DAYS * 86_400, secure=True, httponly=True, samesite="lax", path="/"
+    )
+    return given

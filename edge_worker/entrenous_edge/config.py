@@ -1,0 +1,157 @@
+"""The operator's configuration: a TOML file, every unknown key refused; `docs/formats.md` describes it.
+
+Paths are relative to the file. Secrets lie in files of their own, which only their owner may read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from entrenous import Config, Deployment
+from entrenous_consent._files import reaching
+from entrenous_consent.errors import Malformed, Missing, Unavailable
+from entrenous_consent.parsing import Table
+
+__all__ = ["Address", "EdgeConfig", "read_config"]
+
+_LIMIT = 1 << 16
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def local(self) -> bool:
+        """Whether only this host can reach it."""
+        return self.host in _LOOPBACK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeConfig:
+    """The parsed configuration.
+
+    Attributes:
+        source, root, tenant, bundle, state, keys, collector: as `entrenous.Config` and `Deployment` take them.
+        listen: the public port. admin: metrics and operation. admin_token, token_key: secrets.
+        publishable_keys: open decisions and events. allow_origins: pages of other sites that may call.
+        clock_by_admin: events and decisions are dated by the admin port, for replays; refused unless both listen here.
+    """
+
+    source: str
+    root: Path
+    tenant: str
+    bundle: str
+    state: Path
+    keys: Path
+    collector: str
+    listen: Address
+    admin: Address
+    admin_token: str
+    token_key: bytes | None
+    publishable_keys: tuple[str, ...]
+    allow_origins: tuple[str, ...]
+    clock_by_admin: bool
+    refresh_seconds: float
+    release_seconds: float
+
+    def client(self, clock: object = None) -> Config:
+        """Return what a `Client` of this worker runs on."""
+        deployment = Deployment(root=self.root, tenant=self.tenant, bundle=self.bundle)
+        more = {"clock": clock} if clock is not None else {}
+        return Config(
+            source=self.source if "://" in self.source else Path(self.source),
+            deployment=deployment,
+            state=self.state,
+            keys=self.keys,
+            crowd=True,
+            collector=self.collector or None,
+            refresh_seconds=self.refresh_seconds,
+            release_seconds=self.release_seconds,
+            **more,  # type: ignore[arg-type]
+        )
+
+
+def read_config(path: Path) -> EdgeConfig:
+    """Return the configuration in the file at `path`.
+
+    Raises:
+        Missing: there is no such file, or a secret's file. Malformed: an unknown or missing key, or a value that can't
+            be. Unavailable: a secret that others may read.
+    """
+    if not path.is_file():
+        raise Missing("is not there", place=str(path), remedy="check --config")
+    data = path.read_bytes()
+    if len(data) > _LIMIT:
+        raise Malformed(f"is longer than {_LIMIT} bytes", place=path.name, remedy="shorten it")
+    try:
+        top = Table(tomllib.loads(data.decode()))
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"is not TOML in UTF-8 ({error})", place=path.name, remedy="mend that line") from error
+    try:
+        return _parse(top, path.parent)
+    except Malformed as error:
+        raise Malformed(error.what, place=f"{path.name}: {error.place}", remedy=error.remedy) from error
+
+
+def _parse(top: Table, base: Path) -> EdgeConfig:
+    top.integer("format", least=1, most=1)
+    source = top.text("source")
+    listen, admin = _address(top, "listen"), _address(top, "admin")
+    config = EdgeConfig(
+        source=source if "://" in source else str(base / source),
+        root=base / top.text("root"),
+        tenant=top.name("tenant"),
+        bundle=top.name("bundle"),
+        state=base / top.text("state"),
+        keys=base / top.text("keys"),
+        collector=top.text("collector", ""),
+        listen=listen,
+        admin=admin,
+        admin_token=_secret(base / top.text("admin_token_file")).decode("ascii", "replace").strip(),
+        token_key=_secret(base / top.text("token_key_file")) if top.has("token_key_file") else None,
+        publishable_keys=top.texts("publishable_keys", longest=64),
+        allow_origins=top.texts("allow_origins", (), longest=64),
+        clock_by_admin=top.choice("clock", ("system", "admin"), "system") == "admin",
+        refresh_seconds=top.number("refresh_seconds", 300.0, least=0, most=86_400),
+        release_seconds=top.number("release_seconds", 600.0, least=0, most=86_400),
+    )
+    top.close()
+    if config.clock_by_admin and not (listen.local and admin.local):
+        raise top.refuse("clock", "is the admin port's, and a port is open to others", "bind both to 127.0.0.1")
+    if not config.publishable_keys or min(map(len, config.publishable_keys)) < 16:
+        raise top.refuse("publishable_keys", "holds none, or one under 16 characters", "make longer ones")
+    if len(config.admin_token) < 16:
+        raise top.refuse("admin_token_file", "holds fewer than 16 characters", "write a longer token")
+    if config.token_key is not None and len(config.token_key) < 32:
+        raise top.refuse("token_key_file", "holds fewer than 32 bytes", "write 32 random bytes")
+    for origin in config.allow_origins:
+        if not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise top.refuse(
+                "allow_origins", "holds what is no origin", "write scheme and host, as https://shop.example"
+            )
+    return config
+
+
+def _address(top: Table, key: str) -> Address:
+    host, _, port = top.text(key).rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise top.refuse(key, "is not host:port", 'write it as "127.0.0.1:8080"')
+    return Address(host.strip("[]"), int(port))
+
+
+def _secret(path: Path) -> bytes:
+    with reaching(path), path.open("rb") as file:
+        mode, secret = os.fstat(file.fileno()).st_mode, file.read(4096)
+    if stat.S_IMODE(mode) & 0o077:
+        raise Unavailable("others may read it", place=str(path), remedy="chmod 600 and consider it seen")
+    return secret
