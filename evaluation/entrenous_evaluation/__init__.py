@@ -1,1 +1,11 @@
-"""Collector of reports, statistics, learning from aggregates, dashboard. It opens with *Loop*."""
+"""What comes back, and what it says.
+
+::
+
+    commands    `entrenous collect`, `entrenous evaluate`
+    collector   receives reports over HTTP                       (I/O)
+    warehouse   keeps them in a DuckDB file                      (I/O)
+    answer      from reports to lifts, money and warnings        (pure)
+    statistics  from noised sums to intervals                    (pure)
+    dashboard   the answer as one offline page                   spoken   as text and JSON
+"""

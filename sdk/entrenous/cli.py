@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _unavailable(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: str) -> None:
     """Keep a command whose extra is not installed in the list, with the one line that says so."""
-    extra = {"demo": "demo"}.get(name, "train")
+    extras = {"demo": "demo", "serve": "edge", "token": "edge", "collect": "evaluate", "evaluate": "evaluate"}
+    extra = extras.get(name, "train")
     line = f"entrenous {name}: needs {module}; pip install 'entrenous[{extra}]'"
     command = commands.add_parser(name, help=f"(needs the extra {extra!r})", add_help=False)
     command.set_defaults(run=lambda _: print(line, file=sys.stderr) or REFUSED)
