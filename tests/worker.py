@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from entrenous import demo
-from entrenous_edge.tokens import make_token
+from entrenous.tokens import make_token
 from tests.shop import Shop
 
 KEY = "pk_test_0123456789abcdef"

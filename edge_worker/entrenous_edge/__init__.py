@@ -6,8 +6,7 @@
     serve      two servers in one process: the public port and the admin port      (I/O)
     config     the operator's TOML
     app        the public routes            admin      metrics, updates, releases
-    identity   who is asking, and what that proves
-    tokens     short-lived tokens that the shop's backend signs
+    identity   who is asking, and what that proves (`entrenous.tokens` signs for the shop's backend)
     bodies     JSON in, strictly            answers    JSON out, and the one table of errors
     metrics    counters without labels of anybody
 """

@@ -37,8 +37,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> int:
+    from entrenous.tokens import make_token  # noqa: PLC0415
     from entrenous_consent._files import reaching  # noqa: PLC0415
-    from entrenous_edge.tokens import make_token  # noqa: PLC0415
 
     with reaching(arguments.key):
         key = arguments.key.read_bytes()

@@ -15,9 +15,9 @@ from typing import Any
 
 from starlette.requests import Request
 
+from entrenous.tokens import check_token
 from entrenous_consent.errors import Unauthentic
 from entrenous_edge.answers import Problem
-from entrenous_edge.tokens import check_token
 
 __all__ = ["COOKIE", "REFUSED_COOKIE", "TOKEN_HEADER", "VISITOR_HEADER", "Asking", "Door"]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 
 from entrenous import Client
@@ -43,12 +44,13 @@ def serve(config: EdgeConfig, say: Callable[[str], None]) -> None:
         door = Door(config.publishable_keys, config.token_key, config.allow_origins, clock or system_clock)
         worker = Worker(client, door, Metrics(), clock_by_admin=clock is not None)
         say(f"serving on {_spoken(public)}, admin on {_spoken(admin)}")
-        asyncio.run(_run([(public_app(worker), public), (admin_app(worker, config.admin_token, clock), admin)]))
+        uvloop.run(_run([(public_app(worker), public), (admin_app(worker, config.admin_token, clock), admin)]))
 
 
 def _bound(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    # Its protocol is named, so that Nagle's algorithm is turned off on what it accepts: 40 ms an answer otherwise.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((address.host, address.port))

@@ -26,9 +26,12 @@ def train(commands: Commands) -> None:
 
 def demo(commands: Commands) -> None:
     """Register `entrenous demo`."""
-    parser = commands.add_parser("demo", help="train, open a client and replay real shopping trips under consent")
-    parser.add_argument("--out", type=Path, default=Path("demo-out"), help="where bundle, store and page go")
-    parser.add_argument("--households", type=int, default=500, help="how many households are replayed")
+    parser = commands.add_parser(
+        "demo", help="the whole story on real shopping trips, with a real worker and collector"
+    )
+    parser.add_argument("--out", type=Path, default=Path("demo-out"), help="where everything goes")
+    parser.add_argument("--households", type=int, default=0, help="how many households are replayed (all by default)")
+    parser.add_argument("--keep", action="store_true", help="leave the worker running at the end")
     parser.set_defaults(run=_demo)
 
 
@@ -57,5 +60,5 @@ def _train(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from entrenous_exporters.demo.story import tell  # noqa: PLC0415 — scikit-learn takes a second to import
 
-    tell(arguments.out, households=arguments.households, console=Console())
+    tell(arguments.out, households=arguments.households, console=Console(), keep=arguments.keep)
     return 0

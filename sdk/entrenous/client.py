@@ -351,8 +351,12 @@ class Visitor:
 
         def work(handle: bytes) -> Outcome:
             now = self._engine.clock()
-            for described in _several(events):
-                outcomes.append(self._answer(partial(_parse, described, now, parsed, len(outcomes))))
+            for i, described in enumerate(_several(events)):
+                try:
+                    parsed.append((i, _parse(described, now)))
+                    outcomes.append(_TAKEN)
+                except Exception as error:
+                    outcomes.append(_failed(error))
             if parsed:
                 causes = self._engine.observe(handle, [event for _, event in parsed], now)
                 for (i, _), cause in zip(parsed, causes, strict=True):
@@ -404,11 +408,8 @@ class Visitor:
             return self._refused
         try:
             return work(self._handle)
-        except Refusal as error:
-            return Outcome(False, _cause(error), str(error))
         except Exception as error:
-            _LOG.error("a request failed: %s", type(error).__name__)
-            return Outcome(False, "fault", "something failed here; the log names the kind of error")
+            return _failed(error)
 
 
 _ORPHANED = Outcome(False, "unavailable", "client: was opened before this process was forked — open one in each")
@@ -426,13 +427,22 @@ def _several(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list(events)
 
 
-def _parse(described: Mapping[str, Any], now: int, parsed: list[tuple[int, Event]], index: int, _: bytes) -> Outcome:
+def _parse(described: Mapping[str, Any], now: int) -> Event:
     if not isinstance(described, Mapping):
         raise Malformed("expected a mapping", place="event")
     properties = dict(described)
     name, moment = properties.pop("name", None), properties.pop("time", None)
-    parsed.append((index, parse_event(name, properties, time=now if moment is None else moment, now=now)))
-    return Outcome(True)
+    return parse_event(name, properties, time=now if moment is None else moment, now=now)
+
+
+_TAKEN = Outcome(True)
+
+
+def _failed(error: Exception) -> Outcome:
+    if isinstance(error, Refusal):
+        return Outcome(False, _cause(error), str(error))
+    _LOG.error("a request failed: %s", type(error).__name__)
+    return Outcome(False, "fault", "something failed here; the log names the kind of error")
 
 
 _OF_THE_CALL = {"context": "bad_context", "choices": "malformed", "event": "malformed", "identifier": "bad_identifier"}

@@ -8,7 +8,7 @@ ISO 4217 currency: GA4's decimals are multiplied at the boundary, by the caller 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -56,7 +56,6 @@ CATEGORY_FIELDS = ("brand", "category")
 LONGEST = {"brand": 128, "category": 128, "id": 128, "transaction_id": 128}
 LARGEST = {"price": 10**10, "value": 10**10, "quantity": 10**6}
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_FIELDS = frozenset({*NUMBER_FIELDS, *CATEGORY_FIELDS, "currency", "id", "transaction_id"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +83,8 @@ class Event:
 
 
 def _text(key: str, value: object) -> str:
+    if type(value) is str and 0 < len(value) <= LONGEST[key]:
+        return value
     if not isinstance(value, str) or not value:
         raise Malformed("expected text", place=f"event.{key}")
     if len(value) > LONGEST[key]:
@@ -92,12 +93,27 @@ def _text(key: str, value: object) -> str:
 
 
 def _amount(key: str, value: object) -> int:
+    if type(value) is int and 0 <= value <= LARGEST[key]:
+        return value
     if not isinstance(value, int) or isinstance(value, bool):
         remedy = "give minor units, 4900 for 49.00" if key in MONEY_FIELDS else "give whole units"
         raise Malformed("expected an integer", place=f"event.{key}", remedy=remedy)
     if not 0 <= value <= LARGEST[key]:
         raise Malformed(f"is outside 0..{LARGEST[key]}", place=f"event.{key}")
     return value
+
+
+def _currency(key: str, value: object) -> str:
+    if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+        raise Malformed("is not an ISO 4217 code", place=f"event.{key}", remedy="give three capitals, as EUR")
+    return value
+
+
+_READ: Mapping[str, Callable[[str, object], Any]] = {
+    **dict.fromkeys(NUMBER_FIELDS, _amount),
+    **dict.fromkeys((*CATEGORY_FIELDS, "id", "transaction_id"), _text),
+    "currency": _currency,
+}
 
 
 def parse_event(name: object, properties: Mapping[str, Any], *, time: object, now: int) -> Event:
@@ -123,18 +139,20 @@ def parse_event(name: object, properties: Mapping[str, Any], *, time: object, no
         raise Malformed("is in the future", place="event.time", remedy="check the clock that stamps events")
     fields: dict[str, Any] = {}
     for key, value in properties.items():
-        if key not in _FIELDS:
-            known = ", ".join(sorted(_FIELDS))  # the key itself is the caller's text: it may be anything
+        read = _READ.get(key)
+        if read is None:
+            known = ", ".join(sorted(_READ))  # the key itself is the caller's text: it may be anything
             raise Malformed("has a field we do not know", place="event", remedy=f"remove it; known: {known}")
-        if key in NUMBER_FIELDS:
-            fields[key] = _amount(key, value)
-        elif key != "currency":
-            fields[key] = _text(key, value)
-        elif not isinstance(value, str) or not _CURRENCY.fullmatch(value):
-            raise Malformed("is not an ISO 4217 code", place="event.currency", remedy="give three capitals, as EUR")
+        fields[key] = read(key, value)
+    fields.pop("currency", None)
     if "currency" not in properties and ("price" in fields or "value" in fields):
         raise Malformed("is missing beside money", place="event.currency", remedy="add the ISO 4217 code")
-    for key, field in (("id", "id"), ("transaction_id", "transaction")):
-        if key in fields:
-            fields[field] = sha256(fields.pop(key).encode("utf-8", "surrogatepass")).digest()[:8]
+    if "id" in fields:
+        fields["id"] = _digest(fields["id"])
+    if "transaction_id" in fields:
+        fields["transaction"] = _digest(fields.pop("transaction_id"))
     return Event(name=name, time=time, **fields)
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()[:8]

@@ -13,8 +13,8 @@ import pytest
 
 from entrenous.cli import main
 from entrenous.reports import read_report
+from entrenous.tokens import make_token
 from entrenous_consent.sqlite import SQLiteStore
-from entrenous_edge.tokens import make_token
 from tests.shop import DAY, NOON, Clock, Shop
 from tests.worker import KEY, TOKEN_KEY, Running, configure, running
 

@@ -7,25 +7,35 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from entrenous.ledger import Ledger
+from entrenous.release import LEDGER
+from entrenous.reports import read_report
+from entrenous_consent.audit import log_name
+from entrenous_consent.packing import unpack
+from entrenous_consent.sqlite import SQLiteStore
 from entrenous_exporters.build import score
 from entrenous_exporters.card import read_card
-from entrenous_exporters.demo.replay import GROUPS, Group, Moment, Replay
+from entrenous_exporters.demo.replay import GROUPS, SIMULATED, Group, Moment, Replay
 from entrenous_exporters.quality import Quality, assess, tranches_of
 from entrenous_exporters.train import Rows, Trained
 
-__all__ = ["Findings", "Latency", "find", "quality_of"]
+__all__ = ["Findings", "Latency", "Left", "find", "quality_of"]
 
 QUESTION = "Will this household shop again within 3 days?"
+_MONTHS = range(1_483_228_800, 1_516_000_000, 28 * 86_400)
+"""A second in every month of the replay, for the names of its audit logs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Percentiles of a decision's time, microseconds, over `count` decisions."""
+    """Percentiles of a decision's time over HTTP, microseconds, over `count` decisions."""
 
     count: int
     p50: float
@@ -35,10 +45,25 @@ class Latency:
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Latency:
         """Return the percentiles of `seconds`."""
-        if not seconds:
-            return cls(count=0, p50=float("nan"), p95=float("nan"), p99=float("nan"))
         p50, p95, p99 = np.percentile(np.asarray(seconds) * 1e6, [50, 95, 99])
         return cls(count=len(seconds), p50=float(p50), p95=float(p95), p99=float(p99))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What left the worker, and what stays for the DPO to read.
+
+    Attributes:
+        sizes: bytes of each report. cells, hidden: declared cells, and those under the threshold.
+        epsilon: spent, of `lifetime`. audit: entries by kind.
+    """
+
+    sizes: tuple[int, ...]
+    cells: int
+    hidden: int
+    epsilon: float
+    lifetime: float
+    audit: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,24 +71,29 @@ class Findings:
     """The demonstration's figures.
 
     Attributes:
-        households: each one's group. served: quality by consent pattern, of margins the replay itself scored.
+        households: each one's group. served: quality by consent pattern over the trips that were decided under it.
         central: the same graph over every household's trips of the quarter; it learnt from four fifths of them, in the
             months before. strangers: the same over the others alone, as the card states it.
         answers: by group, how often each reason and cause was given.
+        agreed: of the decisions that no simulated trip came before, how many fell into the tranche that the central
+            engine computes, and of how many.
         again: by tranche, how many decisions and the share that came again in time.
-        first, further: latency from the store, and with the profile open.
-        raw_ids_found: occurrences of any raw identifier in any file of the store and keyring.
+        raw_ids_found: occurrences of any raw identifier in any file of the store, keyring and logs.
     """
 
     households: Mapping[str, Group]
     trips: int
+    loaded: int
     served: Mapping[str, Quality]
     central: Mapping[str, Quality]
     strangers: Mapping[str, Quality]
     answers: Mapping[str, Mapping[tuple[str, str], int]]
+    agreed: tuple[int, int]
     again: Mapping[str, tuple[int, float]]
-    first: Latency
-    further: Latency
+    latency: Latency
+    left: Left
+    answer: Mapping[str, Any]
+    simulated_trips: int
     bundle_bytes: int
     bundle_compressed: int
     store_bytes: int
@@ -97,6 +127,8 @@ class Findings:
         for name, value in self.facts():
             facts.add_row(name, value)
         console.print(facts)
+        console.print(f"\n[bold]{self.answer['headline']}[/]", highlight=False)
+        console.print(SIMULATED, highlight=False)
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -105,50 +137,76 @@ class Findings:
 
     def facts(self) -> list[tuple[str, str]]:
         """Return the remaining figures as name and value."""
+        left, latency = self.left, self.latency
+        percentiles = f"{latency.p50:.0f} / {latency.p95:.0f} / {latency.p99:.0f} µs"
+        sent = f"{len(left.sizes)} reports, {sum(left.sizes):,} bytes, of {self.trips:,} trips"
         return [
-            ("first decision of a visit", _spoken(self.first)),
-            ("further decisions", _spoken(self.further)),
+            ("decisions over HTTP", f"{percentiles} (p50 / p95 / p99 of {latency.count:,})"),
+            ("the same as centrally", f"{self.agreed[0]:,} of {self.agreed[1]:,} tranches"),
             ("bundle", f"{self.bundle_bytes:,} bytes, {self.bundle_compressed:,} compressed (zlib)"),
             ("store", f"{self.store_bytes:,} bytes, {self.store_bytes // max(1, self.visitors_kept):,} a visitor kept"),
+            ("what left", sent),
+            ("cells", f"{left.cells} sent, {left.hidden} of them hidden by the threshold"),
+            ("epsilon", f"{left.epsilon:g} spent of {left.lifetime:g}"),
+            ("what the DPO can read", f"every byte that left, and {_spoken(left.audit)} in the audit log"),
             ("raw identifiers found on disk", f"{self.raw_ids_found}"),
             ("visitors under every leaf", f"at least {self.k}"),
+            (
+                "trips loaded, replayed, simulated",
+                f"{self.loaded:,} line items, {self.trips:,}, {self.simulated_trips:,}",
+            ),
             ("whole demonstration", f"{self.seconds:.0f} s"),
         ]
 
 
-def _spoken(latency: Latency) -> str:
-    percentiles = f"{latency.p50:.0f} / {latency.p95:.0f} / {latency.p99:.0f} µs"
-    return f"{percentiles} (p50 / p95 / p99 of {latency.count:,})"
+def _spoken(audit: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in audit.items())
 
 
 def find(
     replay: Replay,
     *,
     trained: Trained,
+    rows: Rows,
     central: Mapping[str, Quality],
-    warm_seconds: Sequence[float],
-    state: Path,
-    trips: int,
+    answer: Mapping[str, Any],
+    home: Path,
+    lifetime: float,
     seconds: float,
 ) -> Findings:
-    """Return the findings of a finished replay whose client is closed."""
-    files = [path for folder in (state, state.with_name("keys")) for path in folder.rglob("*") if path.is_file()]
+    """Return the findings of a finished replay.
+
+    Args:
+        rows: of the table that the model was judged on; each trip knows its own. home: the demonstration's folder.
+        lifetime: the policy's budget of the report, in epsilon.
+    """
+    state = home / "state"
+    kept = [path for name in ("state", "keys") for path in (home / name).rglob("*") if path.is_file()]
+    kept += [home / "worker.log", home / "collector.log"]
+    purposes = {group.name: frozenset(group.granted or ()) for group in GROUPS}
+    scored = [moment for moment in replay.moments if moment.tranche]
+    patterns = {moment.group: _pattern(trained, purposes[moment.group]) for moment in scored}
+    margins = score(trained.bundle.models["promotion"], rows.x, singly=False)
     return Findings(
         households=replay.groups,
-        trips=trips,
-        served=_served(replay.moments, trained),
+        trips=len(replay.moments),
+        loaded=replay.loaded,
+        served=_served(scored, patterns, trained, margins, rows),
         central=central,
         strangers={_name(pattern): quality for pattern, quality in trained.quality.items()},
         answers=_answers(replay.moments),
-        again=_again(replay.moments),
-        first=Latency.of([moment.seconds for moment in replay.moments if moment.decision.margin is not None]),
-        further=Latency.of(warm_seconds),
+        agreed=_agreed(scored, patterns, trained, margins),
+        again=_again(scored, rows),
+        latency=Latency.of([moment.seconds for moment in replay.moments]),
+        left=_left(state, lifetime),
+        answer=answer,
+        simulated_trips=replay.response.made,
         bundle_bytes=len(trained.data),
         bundle_compressed=len(zlib.compress(trained.data, 9)),
         store_bytes=sum(path.stat().st_size for path in state.iterdir() if path.is_file()),
-        visitors_kept=_kept(replay),
-        raw_ids_found=sum(path.read_bytes().count(one.encode()) for path in files for one in replay.groups),
-        k=_least(trained),
+        visitors_kept=sum(group.granted is not None and group.half_way != "erase" for group in replay.groups.values()),
+        raw_ids_found=sum(path.read_bytes().count(one.encode()) for path in kept for one in replay.groups),
+        k=int(read_card(trained.card)["k"]["least_support"]),
         seconds=seconds,
     )
 
@@ -163,41 +221,57 @@ def quality_of(trained: Trained, rows: Rows) -> dict[str, Quality]:
     return found
 
 
+def _pattern(trained: Trained, granted: frozenset[str]) -> int:
+    """Return which of the decision's patterns a visitor who granted this is scored under."""
+    patterns = trained.bundle.manifest.decisions["promotion"].patterns
+    fitting = [i for i, pattern in enumerate(patterns) if granted.issuperset(pattern.purposes)]
+    return min(fitting, key=lambda i: (-len(patterns[i].purposes), patterns[i].purposes))
+
+
 def _name(pattern: Sequence[str]) -> str:
     return " + ".join(pattern)
 
 
-def _served(moments: Sequence[Moment], trained: Trained) -> dict[str, Quality]:
-    """Return the quality of what the replay scored, by the pattern it was scored with."""
-    manifest = trained.bundle.manifest
-    purposes = {feature.purpose for feature in manifest.features}
-    scored: dict[tuple[str, ...], list[tuple[float, bool]]] = defaultdict(list)
-    for moment in moments:
-        decision = moment.decision
-        if decision.margin is not None and decision.receipt is not None and moment.again is not None:
-            used = tuple(purpose for purpose, _ in decision.receipt.basis.consents if purpose in purposes)
-            scored[used].append((decision.margin, moment.again))
-    cuts = {pattern.purposes: pattern.cuts for pattern in manifest.decisions["promotion"].patterns}
+def _served(
+    scored: Sequence[Moment], patterns: Mapping[str, int], trained: Trained, margins: NDArray[np.float32], rows: Rows
+) -> dict[str, Quality]:
+    """Return the quality over the trips that were decided, by the pattern they were decided under, on real rows."""
     found = {}
-    for pattern, pairs in sorted(scored.items()):
-        margins, again = [margin for margin, _ in pairs], [again for _, again in pairs]
-        tranches = tranches_of(margins, cuts[pattern])
-        found[_name(pattern)] = assess(margins, again, tranches, count=len(cuts[pattern]) + 1)
+    for i, pattern in enumerate(trained.bundle.manifest.decisions["promotion"].patterns):
+        here = np.array([one.row for one in scored if patterns[one.group] == i and rows.known[one.row]], int)
+        if not here.size:
+            continue
+        margin = margins[here, pattern.column]
+        tranches = tranches_of(margin, pattern.cuts)
+        found[_name(pattern.purposes)] = assess(margin, rows.y[here], tranches, count=len(pattern.cuts) + 1)
     return found
+
+
+def _agreed(
+    scored: Sequence[Moment], patterns: Mapping[str, int], trained: Trained, margins: NDArray[np.float32]
+) -> tuple[int, int]:
+    rule = trained.bundle.manifest.decisions["promotion"]
+    told = [one for one in scored if not one.touched]
+    same = 0
+    for one in told:
+        pattern = rule.patterns[patterns[one.group]]
+        at = int(tranches_of([margins[one.row, pattern.column]], pattern.cuts)[0])
+        same += rule.tranches[at] == one.tranche
+    return same, len(told)
 
 
 def _answers(moments: Sequence[Moment]) -> dict[str, dict[tuple[str, str], int]]:
     counts: dict[str, Counter[tuple[str, str]]] = {group.name: Counter() for group in GROUPS}
     for moment in moments:
-        counts[moment.group][moment.decision.reason, moment.decision.cause] += 1
+        counts[moment.group][moment.reason, moment.cause] += 1
     return {group: dict(counter) for group, counter in counts.items()}
 
 
-def _again(moments: Sequence[Moment]) -> dict[str, tuple[int, float]]:
+def _again(scored: Sequence[Moment], rows: Rows) -> dict[str, tuple[int, float]]:
     seen: dict[str, list[bool]] = defaultdict(list)
-    for moment in moments:
-        if moment.decision.tranche and moment.again is not None:
-            seen[moment.decision.tranche].append(moment.again)
+    for moment in scored:
+        if rows.known[moment.row]:
+            seen[moment.tranche].append(bool(rows.y[moment.row]))
     return {
         tranche: (len(seen[tranche]), float(np.mean(seen[tranche])))
         for tranche in ("cold", "warm", "hot")
@@ -205,10 +279,28 @@ def _again(moments: Sequence[Moment]) -> dict[str, tuple[int, float]]:
     }
 
 
-def _kept(replay: Replay) -> int:
-    return sum(group.granted is not None and group.half_way != "erase" for group in replay.groups.values())
+def _left(state: Path, lifetime: float) -> Left:
+    """Read the outbox, the ledger and the audit log as a DPO would."""
+    store = SQLiteStore(state / "visitors.db")
+    try:
+        sent = [one.data for one in store.outbox() if one.sent]
+        row = store.read(LEDGER, 0)
+        kinds = Counter(
+            kind for month in dict.fromkeys(map(log_name, _MONTHS)) for kind in map(_kind, store.log(month))
+        )
+    finally:
+        store.close()
+    reports = [read_report(data) for data in sent]
+    cells = [sums for report in reports for sums in report.cells.values()]
+    return Left(
+        sizes=tuple(map(len, sent)),
+        cells=len(cells),
+        hidden=sum(sums is None for sums in cells),
+        epsilon=Ledger.unpack(row.value if row else None).spent("promotion"),
+        lifetime=lifetime,
+        audit=dict(sorted(kinds.items())),
+    )
 
 
-def _least(trained: Trained) -> int:
-    facts = read_card(trained.card)
-    return int(facts["k"]["least_support"])
+def _kind(entry: bytes) -> str:
+    return str(unpack(entry, place="audit entry", longest=1 << 16)[2])

@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from entrenous_exporters.demo.findings import Findings
+from entrenous_exporters.demo.replay import SIMULATED
 
 __all__ = ["render"]
 
@@ -40,12 +41,12 @@ def render(found: Findings) -> str:
     )
     parts = [
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        '<meta name=viewport content="width=device-width, initial-scale=1">',
+        '<meta name=viewport content="width=device-width, initial-scale=1"><link rel=icon href="data:,">',
         f"<title>entrenous: the demonstration</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(sentence)}</h1>",
         f"<p class=quiet>{found.trips:,} trips of {len(found.households):,} households, October to December 2017, "
-        "replayed one by one through the client. The trips are real (The Complete Journey, 84.51°); the mix of "
-        "consents is ours, and nobody was shown anything: what the arms would have changed is not known here.</p>",
+        "replayed through a worker over HTTP. The trips are real (The Complete Journey, 84.51°); the mix of "
+        "consents is ours.</p>",
         "<h2>The price of a refusal</h2>",
         _quality(found),
         f"<figure>{_calibration(found)}</figure>",
@@ -59,6 +60,8 @@ def render(found: Findings) -> str:
         ),
         "<h2>What it costs, and what it leaves</h2>",
         _table(("", ""), found.facts()),
+        "<h2>What the offers changed (simulated)</h2>",
+        f"<p>{escape(found.answer['headline'])}</p><p class=quiet>{escape(SIMULATED)}</p>",
         "</body></html>",
     ]
     return "\n".join(parts)
