@@ -16,6 +16,7 @@ BASELINES = {
     "start": "test_import_onnxruntime",
     "event": "test_identity_call_again",
     "update": "test_bare_get_of_the_bundle",
+    "worker": "test_plain_reply",
 }
 
 

@@ -126,7 +126,9 @@ def show(answer: Answer, console: Console) -> None:
 
 def as_json(answer: Answer) -> str:
     """Return the answer as JSON; what is not known is an object with its cause."""
-    return json.dumps({"headline": headline(answer), **asdict(answer), "lines": _lines(answer)}, indent=1)
+    return json.dumps(
+        {"headline": headline(answer), **asdict(answer), "lines": _lines(answer)}, indent=1, ensure_ascii=False
+    )
 
 
 def _lines(answer: Answer) -> list[dict[str, Any]]:

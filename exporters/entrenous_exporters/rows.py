@@ -182,12 +182,16 @@ def _granted(backend: Any, spec: TrainingSpec, asked: pa.Table, base: Path | Non
     if not is_file(improve):
         if improve not in asked.column_names:
             return np.zeros(len(asked), bool)
-        return np.asarray(asked[improve].fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+        column = asked[improve]
+        granted = np.asarray(column.fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_)
+        no = np.asarray(column.fill_null(True).to_numpy(zero_copy_only=False), dtype=np.bool_)
+        visitors = np.asarray(asked["visitor"])
+        return granted & ~np.isin(visitors, visitors[~no])  # of rows that disagree about a visitor, the stricter holds
     if base is None:
         raise Malformed("names a file, and no folder is known", place="data.improve", remedy="train from a file")
     choices = read_consent(backend, base / improve).to_pyarrow()
-    granted, refused = set[str](), set[str]()
+    yes, refused = set[str](), set[str]()
     for visitor, choice in zip(choices["visitor"].to_pylist(), choices["improve"].to_pylist(), strict=True):
-        (granted if choice else refused).add(visitor)
-    granted -= refused  # of two lines that disagree, the stricter holds
-    return np.array([visitor in granted for visitor in asked["visitor"].to_pylist()], dtype=np.bool_)
+        (yes if choice else refused).add(visitor)
+    yes -= refused  # of two lines that disagree, the stricter holds
+    return np.array([visitor in yes for visitor in asked["visitor"].to_pylist()], dtype=np.bool_)

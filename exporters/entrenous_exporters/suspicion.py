@@ -29,7 +29,7 @@ def suspect(rows: Rows, spec: TrainingSpec) -> Mapping[str, float]:
 
     Raises:
         Malformed: x is not float32; the label is constant; a class has fewer than `FEWEST_ROWS` rows or `k` visitors; a
-            feature's own AUC is `LEAK` or more. With the figures.
+            feature is absent everywhere, or its own AUC is `LEAK` or more. With the figures.
     """
     check_float32(rows.x)
     n, positive = len(rows.y), int(rows.y.sum())
@@ -46,6 +46,10 @@ def suspect(rows: Rows, spec: TrainingSpec) -> Mapping[str, float]:
             what = f"is {str(value).lower()} in {count:,} of {n:,} rows, of {who:,} visitors"
             remedy = f"give at least {FEWEST_ROWS} rows of each class, of {spec.learner.k} visitors (k)"
             raise Malformed(what, place="label", remedy=remedy)
+    for i, one in enumerate(spec.features):
+        if np.isnan(rows.x[:, i]).all():
+            remedy = "check its field, and its values: a value that is not listed is absent"
+            raise Malformed(f"is absent in all {n:,} rows", place=f"features.{one.name}", remedy=remedy)
     found = {one.name: alone(rows.x[:, i], rows.y, spec.learner.seed) for i, one in enumerate(spec.features)}
     for name, auc in found.items():
         if auc >= LEAK:

@@ -6,7 +6,7 @@ refused with its figures; what is built is judged through the bytes that ship.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -63,6 +63,7 @@ def train(
             that cannot be protected or emitted exactly.
         Forbidden: the policy does not permit what the bundle would ask.
     """
+    check_permitted(spec, policy)  # before the work, and again as it is written
     allowed = rows if spec.source.public_research_data else rows.where(rows.improve)
     usable = allowed.where(allowed.known)
     taught, judging = learnt(usable, spec)
@@ -108,11 +109,36 @@ def make_bundle(spec: TrainingSpec, policy: PrivacyPolicy, built: Built, *, card
     Raises:
         Forbidden: the policy does not permit it; every refusal is named. Malformed: it would be too large.
     """
+    cuts, tolerance = built.cuts, built.tolerance
+    manifest = _manifest(spec, cuts, tolerance, created=created, card=sha256(card).digest())
+    _permit(manifest, policy)
+    data = encode_bundle(manifest, {spec.decision.name: built.model})
+    if len(data) > BUNDLE_LIMIT:
+        raise Malformed(f"is larger than {BUNDLE_LIMIT} bytes", place=f"bundle {spec.name}", remedy="use fewer trees")
+    return data
+
+
+def check_permitted(spec: TrainingSpec, policy: PrivacyPolicy) -> None:
+    """Refuse a specification whose bundle the policy would not permit.
+
+    Raises:
+        Forbidden: every refusal is named.
+    """
+    _permit(_manifest(spec, ((),) * len(spec.decision.patterns), 0.0, created=0, card=b""), policy)
+
+
+def _permit(manifest: Manifest, policy: PrivacyPolicy) -> None:
+    refusals = policy.permits(manifest.request())
+    if refusals:
+        raise Forbidden("; ".join(refusals), place=f"bundle {manifest.name}", remedy="change the spec or ask the DPO")
+
+
+def _manifest(
+    spec: TrainingSpec, cuts: Sequence[tuple[float, ...]], tolerance: float, *, created: int, card: bytes
+) -> Manifest:
     decision = spec.decision
-    patterns = tuple(
-        Pattern(purposes=pattern, column=i, cuts=built.cuts[i]) for i, pattern in enumerate(decision.patterns)
-    )
-    manifest = Manifest(
+    patterns = tuple(Pattern(purposes=pattern, column=i, cuts=cuts[i]) for i, pattern in enumerate(decision.patterns))
+    return Manifest(
         name=spec.name,
         version=spec.version,
         created=created,
@@ -123,7 +149,7 @@ def make_bundle(spec: TrainingSpec, policy: PrivacyPolicy, built: Built, *, card
                 kind="propensity",
                 purpose=decision.purpose,
                 model=decision.name,
-                tolerance=built.tolerance,
+                tolerance=tolerance,
                 tranches=decision.tranches,
                 patterns=patterns,
                 arms=decision.arms,
@@ -134,13 +160,6 @@ def make_bundle(spec: TrainingSpec, policy: PrivacyPolicy, built: Built, *, card
             )
         },
         models={},
-        card=sha256(card).digest(),
+        card=card,
         public_research_data=spec.source.public_research_data,
     )
-    refusals = policy.permits(manifest.request())
-    if refusals:
-        raise Forbidden("; ".join(refusals), place=f"bundle {spec.name}", remedy="change the spec or ask the DPO")
-    data = encode_bundle(manifest, {decision.name: built.model})
-    if len(data) > BUNDLE_LIMIT:
-        raise Malformed(f"is larger than {BUNDLE_LIMIT} bytes", place=f"bundle {spec.name}", remedy="use fewer trees")
-    return data

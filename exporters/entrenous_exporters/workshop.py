@@ -36,6 +36,8 @@ def train_files(
     spec = read_spec(spec_path)
     if not policy_path.is_file():
         raise Missing("is not there", place=str(policy_path), remedy="check --policy")
+    if not out.parent.is_dir():  # said now rather than after the training
+        raise Missing("is not a directory", place=str(out.parent), remedy="make it, or check --out")
     policy = parse_policy(policy_path.read_bytes(), place=policy_path.name)
     backend: Any = open_backend(threads=2)
     progress("computing features at each moment")

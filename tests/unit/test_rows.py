@@ -56,7 +56,7 @@ retention_days = 0
 """
 DERIVED = TAIL.replace('name = "month"', 'name = "weekday"').replace('field = "month"', 'field = "weekday"')
 DERIVED = DERIVED.replace('values = ["Oct", "Nov"]\n', "")
-CSV = "who,pages,month,bought,improve,note\na,3,Nov,TRUE,true,x\nb,4.5,Oct,0,,y\na,,Dec,false,false,z\n"
+CSV = "who,pages,month,bought,improve,note\na,3,Nov,TRUE,true,x\nb,4.5,Oct,0,,y\na,,Dec,false,true,z\n"
 
 
 def spec(data: str = 'visitor = "who"', tail: str = TAIL) -> TrainingSpec:
@@ -73,7 +73,7 @@ def test_a_table_becomes_rows_in_its_order(tmp_path):
     np.testing.assert_array_equal(found.x, np.array([[3, 1], [4.5, 0], [np.nan, np.nan]], np.float32))
     assert found.y.tolist() == [True, False, False]
     assert found.visitors.tolist() == [0, 1, 0]
-    assert found.improve.tolist() == [True, False, False], "absent is not granted"
+    assert found.improve.tolist() == [True, False, True], "absent is not granted"
     assert found.known.all()
     assert found.unread == ("note",)
 
@@ -89,7 +89,7 @@ def test_parquet_reads_the_same_as_csv(tmp_path):
             "pages": [3.0, 4.5, None],
             "month": ["Nov", "Oct", "Dec"],
             "bought": [1, 0, 0],
-            "improve": [True, None, False],
+            "improve": [True, None, True],
         }
     )
     pq.write_table(table, tmp_path / "sessions.parquet")
@@ -116,7 +116,7 @@ def test_another_column_may_hold_improve(tmp_path):
     assert rows(tmp_path, text, data='visitor = "who"\nimprove = "learn_from_me"').improve.tolist() == [
         True,
         False,
-        False,
+        True,
     ]
 
 
@@ -235,3 +235,9 @@ def test_from_a_table_on_disk_to_a_bundle_and_three_cards(tmp_path):
     page = (tmp_path / "b.card.html").read_text()
     assert "<main lang=fr>" in page
     assert "http" not in page.lower().replace("http-equiv", "")
+
+
+def test_of_rows_that_disagree_about_a_visitor_the_refusal_holds(tmp_path):
+    """Whoever withdrew since an earlier visit is left out with every visit."""
+    text = "who,pages,month,bought,improve\na,1,Nov,1,true\nb,2,Nov,0,true\na,3,Dec,0,false\nb,4,Dec,0,\n"
+    assert rows(tmp_path, text).improve.tolist() == [False, True, False, False]

@@ -100,3 +100,12 @@ def test_many_rows_are_sampled_by_the_seed():
 def test_nothing_to_learn_from(spec, rows):
     with pytest.raises(Malformed, match=r"split: leaves no row to learn from — give earlier moments"):
         suspect(rows.where(np.zeros(N, bool)), spec)
+
+
+def test_a_feature_that_is_absent_everywhere(spec, rows):
+    x = rows.x.copy()
+    x[:, 0] = np.nan
+    with pytest.raises(
+        Malformed, match=rf"features\.{spec.features[0].name}: is absent in all [\d,]+ rows — check its field"
+    ):
+        suspect(replace(rows, x=x), spec)

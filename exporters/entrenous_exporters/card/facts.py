@@ -57,7 +57,7 @@ def facts_of(
     patterns = spec.decision.patterns
     quality = [judged.quality(spec, i) for i in range(len(patterns))]
     fullest = max(range(len(patterns)), key=lambda i: (len(patterns[i]), quality[i].auc))
-    source = spec.source
+    source, costs = spec.source, [judged.cost_of_k(i) for i in range(len(patterns))]
     return {
         "format": FORMAT,
         "name": spec.name,
@@ -98,10 +98,7 @@ def facts_of(
         "k": {
             "k": spec.learner.k,
             "least_support": built.least_support,
-            "auc": [
-                {"k": k, "patterns": [_number(judged.cost_of_k(i)[k]) for i in range(len(patterns))]}
-                for k in sorted(judged.at_k)
-            ],
+            "auc": [{"k": k, "patterns": [_number(cost[k]) for cost in costs]} for k in sorted(judged.at_k)],
         },
         "parity": {key: _plain(value) for key, value in built.parity.items()},
         "tolerance": built.tolerance,

@@ -252,15 +252,16 @@ class Replay:
 
 
 def _slots(trips: Iterable[Trip]) -> Iterator[list[Trip]]:
-    """Yield trips of one hour, each household once: a decision then sees just what it would have seen at its trip."""
+    """Yield trips of one hour, each household at one moment: a decision then sees just what it would have seen at its
+    trip. Baskets of one second are one moment, here as in the table."""
     slot: list[Trip] = []
-    there: set[str] = set()
+    there: dict[str, int] = {}
     for trip in trips:
-        if slot and (trip.time // _HOUR != slot[0].time // _HOUR or trip.household in there):
+        if slot and (trip.time // _HOUR != slot[0].time // _HOUR or there.get(trip.household, trip.time) != trip.time):
             yield slot
-            slot, there = [], set()
+            slot, there = [], {}
         slot.append(trip)
-        there.add(trip.household)
+        there[trip.household] = trip.time
     if slot:
         yield slot
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import shutil
 from base64 import b64encode
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -193,7 +192,9 @@ def sender_key(keys: Path) -> str:
 def _trips(backend: Any, events: Any, chosen: Sequence[str], asked: Any) -> Iterator[Trip]:
     """Yield the chosen households' trips in order of time, with their line items as events."""
     items = events.filter(events.visitor.isin(list(chosen))).order_by(["time", "basket"]).to_pyarrow().to_pylist()
-    rows = dict(zip(zip(asked["visitor"].to_pylist(), asked["time"].to_pylist(), strict=True), count(), strict=False))
+    rows: dict[tuple[str, int], deque[int]] = defaultdict(deque)
+    for row, key in enumerate(zip(asked["visitor"].to_pylist(), asked["time"].to_pylist(), strict=True)):
+        rows[key].append(row)
     basket: list[dict[str, Any]] = []
     for i, item in enumerate(items):
         basket.append(item)
@@ -205,7 +206,7 @@ def _trips(backend: Any, events: Any, chosen: Sequence[str], asked: Any) -> Iter
             time=time,
             items=tuple(_event(one) for one in basket),
             value=sum(one["value"] for one in basket),
-            row=rows[household, time],
+            row=rows[household, time].popleft(),
         )
         basket = []
 
