@@ -58,7 +58,7 @@ class Client:
     def __init__(self, serving: Serving, keyring: Keyring, config: Config, files: ExitStack) -> None:
         self._serving, self._engine, self._boundary = serving, serving.engine, keyed(keyring.boundary)
         self._process, self._closing, self._closed = os.getpid(), files, threading.Lock()
-        self._keyring, self._crowd = keyring, config.crowd
+        self._keyring, self._engine.crowd = keyring, config.crowd
         self._sink = HttpSink(config.collector) if isinstance(config.collector, str) else config.collector
         self._flusher = self._updater = self._releaser = None
         if config.flush_seconds > 0:
@@ -197,7 +197,7 @@ class Client:
         """
         if self._process != os.getpid():
             return _ORPHANED
-        if not self._crowd:
+        if not self._engine.crowd:
             return Outcome(False, "one_person", "client: holds no crowd — set Config.crowd on a store of many people")
         return self._answered(lambda: {"reports": [one.hex() for one in release(*self._measured())]})
 
@@ -209,7 +209,7 @@ class Client:
         """
         if self._process != os.getpid():
             return _ORPHANED
-        if not self._crowd or self._sink is None:
+        if not self._engine.crowd or self._sink is None:
             return Outcome(False, "no_collector", "client: sends nothing — set Config.crowd and Config.collector")
         sink, store = self._sink, self._engine.custody.store
 

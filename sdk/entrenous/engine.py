@@ -96,11 +96,13 @@ class Engine:
 
     Attributes:
         active: replaced as one value by whoever watches. watch: who that is.
+        crowd: visitors are enrolled in experiments, since reports can be made. Where none can, nothing waits for one.
     """
 
     def __init__(self, custody: Custody, active: Active, clock: Callable[[], int]) -> None:
         self.custody, self.active, self.clock = custody, active, clock
         self.watch: Watch = _Unwatched()
+        self.crowd = False
         self._words = custody.counters.words
         self._glanced: int | None = None
         self._open: dict[bytes, _Open] = {}
@@ -285,7 +287,7 @@ class Engine:
             head=head,
             buckets={},
             counted=counted,
-            trials={} if stale or now >= active.expires else self._enrolment.missing(handle, active, standing),
+            trials=self._enrolment.missing(handle, active, standing) if self.crowd and routes else {},
             stale=stale,
         )
 
@@ -329,7 +331,7 @@ class Engine:
                     for drawer in drawers
                     if self._take(active, drawer, events, causes, now)
                 ]
-                pending = self._enrolment.count(active, handle, standing, events, causes, now)
+                pending = self._enrolment.count(active, handle, standing, events, causes, now) if self.crowd else []
                 if not (changed or pending):
                     return causes
                 if self.custody.save(handle, standing, changed, now, pending=pending) == "done":

@@ -197,6 +197,9 @@ def test_a_device_of_one_person_sends_nothing(shop, sink):
     visitor = device.visitor("me")
     visitor.consent(device.example_choices)
     visitor.decide("promotion", "none")
+    visitor.observe("purchase", value=100, currency="EUR")
+    assert device._engine.custody.owed(NOON + 100 * DAY) == [], "nothing waits that will never be sent"
+    assert "contributions" not in visitor.export().data["purposes"]["measure"]
     for day in (0, 60, 90, 400):
         shop.clock.now = NOON + day * DAY
         assert device.release().cause == "one_person"
