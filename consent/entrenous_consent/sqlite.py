@@ -83,6 +83,7 @@ class SQLiteStore:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self._thread = threading.Lock()
+        self._durable: bool | None = None
         self._most_pages = 0
         with self._mapped(), self._alone():
             with suppress(FileExistsError):
@@ -179,14 +180,16 @@ class SQLiteStore:
     def _transaction(self, *, durable: bool, deletes: bool, brief: bool = False) -> Iterator[_Run]:
         """Hold the one write transaction; whoever leaves it without a commit has written nothing."""
         with self._turn(brief), self._mapped():
-            found = self._path.stat()
+            found = os.stat(self._path)
             if (found.st_dev, found.st_ino) != self._file:
                 raise Unavailable("was replaced while open", place=str(self._path), remedy="restart this process")
             run = self._writer.execute
             if self._most_pages:
                 most = self._most_pages + (_RESERVE_PAGES if deletes else 0)
                 run(f"pragma max_page_count={most}").fetchall()
-            run("pragma synchronous=full" if durable else "pragma synchronous=normal")
+            if durable is not self._durable:
+                run("pragma synchronous=full" if durable else "pragma synchronous=normal")
+                self._durable = durable
             if brief:
                 run(f"pragma busy_timeout={round(_READ_WAIT * 1000)}").fetchall()
             try:

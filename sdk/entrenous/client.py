@@ -29,7 +29,7 @@ from entrenous.decision import Decision, Outcome
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
 from entrenous.release import release
-from entrenous.sending import HttpSink, public_key, send
+from entrenous.sending import HttpSink, Sink, public_key, send
 from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
 from entrenous_consent.custody import Custody
@@ -55,11 +55,10 @@ class Client:
     What waits is brought to the store at `close`, and at the end of the program if that was not called.
     """
 
-    def __init__(self, serving: Serving, keyring: Keyring, config: Config, files: ExitStack) -> None:
+    def __init__(self, serving: Serving, keyring: Keyring, sink: Sink | None, config: Config, files: ExitStack) -> None:
         self._serving, self._engine, self._boundary = serving, serving.engine, keyed(keyring.boundary)
         self._process, self._closing, self._closed = os.getpid(), files, threading.Lock()
-        self._keyring, self._engine.crowd = keyring, config.crowd
-        self._sink = HttpSink(config.collector) if isinstance(config.collector, str) else config.collector
+        self._keyring, self._sink, self._engine.crowd = keyring, sink, config.crowd
         self._flusher = self._updater = self._releaser = None
         if config.flush_seconds > 0:
             self._flusher = Repeated(self._tick, config.flush_seconds, "flush")
@@ -82,6 +81,7 @@ class Client:
                 reached, is broken, or is not what it claims to be, and nothing was taken before; or the store or the
                 keys cannot be used.
         """
+        sink = HttpSink(config.collector) if isinstance(config.collector, str) else config.collector
         state = _directory(config.state)
         if _directory(config.keys).is_relative_to(state):
             raise Malformed(
@@ -99,7 +99,7 @@ class Client:
             opened.callback(counters.close)
             custody = Custody(store, keyring, counters, tenant=policy.tenant, epoch=policy.epoch)
             serving = Serving.start(supply, first, keyring, custody, config.clock)
-            return cls(serving, keyring, config, opened.pop_all())
+            return cls(serving, keyring, sink, config, opened.pop_all())
 
     @classmethod
     def demo(cls) -> Client:

@@ -506,3 +506,26 @@ def test_a_refusal_is_judged_every_time(shop: Shop, poll):
     publisher.publish()
     assert poll().refused is not None
     assert poll().refused is not None
+
+
+def test_a_file_that_is_refused_half_read_is_let_go_of_while_the_refusal_is_kept(shop: Shop):
+    """What keeps the refusal keeps its traceback; a connection must not hang on that."""
+    publisher, runtime = shop
+    publisher.release(2)
+    closed = []
+
+    class Endless(DirectorySource):
+        def read(self, name: str, seconds: float) -> Iterator[bytes]:
+            try:
+                yield from super().read(name, seconds)
+                if name.endswith("timestamp.json"):
+                    while True:
+                        yield bytes(1 << 14)
+            finally:
+                closed.append(name)
+
+    runtime.source = Endless(publisher.directory)
+    with pytest.raises(Refusal) as kept:
+        runtime.refresh()
+    assert "longer than it may be" in str(kept.value)
+    assert any(name.endswith("timestamp.json") for name in closed)

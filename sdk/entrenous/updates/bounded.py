@@ -25,11 +25,21 @@ class Bounded(FetcherInterface):
     def __init__(self, source: Source, limits: Limits, timer: Callable[[], float] = time.monotonic) -> None:
         self._source, self._timer = source, timer
         self._end, self._left = timer() + limits.seconds, limits.total
+        self._open: Iterator[bytes] = iter(())
+
+    def close(self) -> None:
+        """Let go of the last file. The client leaves one half read where it refuses it, and the refusal, as long as
+        somebody keeps it, would hold its connection open."""
+        close = getattr(self._open, "close", None)
+        if close is not None:
+            close()
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """Yield chunks; a refusal of ours travels as the cause of the client's own error."""
         try:
-            for chunk in self._source.read(url, self._remaining(url)):
+            self.close()
+            self._open = self._source.read(url, self._remaining(url))
+            for chunk in self._open:
                 self._left -= len(chunk)
                 if self._left < 0:
                     raise Unavailable("is more than one refresh may fetch", place=url, remedy="raise Limits.total")

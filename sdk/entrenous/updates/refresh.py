@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -74,7 +74,9 @@ def visit(source: Source, state: State, deployment: Deployment, *, now: int) -> 
         as `refresh`.
     """
     with state.updating() as staging:
-        return _Visit(source, state, deployment, staging, now).run()
+        visit = _Visit(source, state, deployment, staging, now)
+        with closing(visit.fetcher):
+            return visit.run()
 
 
 class _Visit:
@@ -85,7 +87,7 @@ class _Visit:
         self._record = state.load()
         check_owner(self._record, deployment.tenant, deployment.bundle, str(state.directory))
         self._now = max(now, self._record.clock)
-        self._fetcher = Bounded(source, deployment.limits)
+        self.fetcher = Bounded(source, deployment.limits)
         self._ends: list[int] = []
 
     def run(self) -> Found:
@@ -129,7 +131,7 @@ class _Visit:
             str(self._staging),
             "metadata/",
             target_base_url="targets/",
-            fetcher=self._fetcher,
+            fetcher=self.fetcher,
             config=UpdaterConfig(
                 max_root_rotations=limits.rotations,
                 max_delegations=2,
