@@ -38,6 +38,9 @@ CONSENT_KEY = "consent"
 METRICS = ("visitors", "converters", "orders", "orders2", "revenue", "revenue2", "revenue_orders")
 """What a report may sum over visitors: 1, whether they ordered, orders, revenue, their squares and product."""
 
+_MOST_NOISE = 2.0**58
+"""The largest scale of a sum's noise that a report's integers hold with room to spare."""
+
 _BASES = ("consent", "contract", "legal_obligation", "legitimate_interests", "public_task", "vital_interests")
 _TERMINALS = ("consent", "exempt", "none")
 _LANGUAGES = ("en", "fr")
@@ -309,7 +312,7 @@ def _report(table: Table) -> Report:
         clip={key: clip.integer(key, least=1, most=10**9) for key in sorted(clipped)},
         quantum=table.integer("quantum", 1, least=1, most=10**9),
         split={key: split.number(key, least=1e-3, most=1e3) for key in metrics} if split.keys() else {},
-        segments=table.names("segments", (), longest=3),
+        segments=table.names("segments", (), longest=2),
         window_days=table.integer("window_days", least=1, most=366),
         every_days=table.integer("every_days", 7, least=1, most=366),
         lifetime_epsilon=table.number("lifetime_epsilon", least=1e-6, most=1000),
@@ -320,6 +323,12 @@ def _report(table: Table) -> Report:
     table.close()
     if report.epsilon > report.lifetime_epsilon:
         raise table.refuse("lifetime_epsilon", "is less than one release costs", "raise it, or lower epsilon")
+    largest = max(report.clip.get("orders", 1), report.clip.get("revenue", 1) // report.quantum, 1) ** 2
+    weights = [report.split.get(metric, 1.0) for metric in metrics]
+    if largest * sum(weights) / min(weights) / report.epsilon > _MOST_NOISE:
+        raise table.refuse(
+            "clip", "asks for more noise than a report can hold", "lower it, or raise quantum or epsilon"
+        )
     if report.clip.get("revenue", report.quantum) < report.quantum:
         raise table.refuse("quantum", "is more than revenue's clip", "lower it")
     return report

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from entrenous import Outcome
+from entrenous_consent.errors import Refusal
 from entrenous_edge.answers import Problem, answer
 from entrenous_edge.app import Handler, Worker, guarded, unrouted
 from entrenous_edge.bodies import read_json
@@ -79,7 +80,10 @@ def admin_app(worker: Worker, token: str, clock: SetClock | None) -> Starlette:
         return Outcome(True)
 
     def sweep() -> Outcome:
-        return Outcome(True, data={"rows": worker.client.sweep()})
+        try:
+            return Outcome(True, data={"rows": worker.client.sweep()})
+        except Refusal as error:
+            return Outcome(False, "unavailable", str(error))
 
     client = worker.client
     routes: list[tuple[str, Handler, str]] = [

@@ -299,7 +299,6 @@ _CODES = {
     "unavailable": "unavailable",
     "malformed": "malformed",
     "bad_identifier": "malformed",
-    "forbidden": "malformed",
 }
 
 

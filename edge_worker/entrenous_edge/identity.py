@@ -114,7 +114,7 @@ class Door:
 
     def _by_token(self, token: str) -> str:
         if self._token_key is None:
-            raise Problem("unauthorized", "this worker takes no tokens: set token_key")
+            raise Problem("unauthorized", "this worker takes no tokens: set token_key_file")
         try:
             identifier = check_token(self._token_key, token, now=self._clock())
         except Unauthentic as error:

@@ -131,13 +131,20 @@ def parse_costs(values: object, place: str = "costs") -> Costs:
     arms = {}
     for name, table in top.named_tables("arms", {}).items():
         arms[name] = Cost(
-            per_visitor=table.number("per_visitor", 0.0, least=1e-6, most=1e12),
-            per_order=table.number("per_order", 0.0, least=1e-6, most=1e12),
+            per_visitor=_cost(table, "per_visitor"),
+            per_order=_cost(table, "per_order"),
         )
         table.close()
     costs = Costs(gross_margin=top.number("gross_margin", 1.0, least=0.001, most=1), arms=arms)
     top.close()
     return costs
+
+
+def _cost(table: Table, key: str) -> float:
+    value = table.number(key, 0.0, least=0, most=1e12)
+    if 0 < value < 1e-6:
+        raise table.refuse(key, "is next to nothing", "write 0, or at least a millionth of a minor unit")
+    return value
 
 
 def evaluate(

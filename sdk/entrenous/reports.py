@@ -130,8 +130,14 @@ def mechanism_of(report: Report) -> Mechanism:
         threshold=threshold(report.cohort, count, report.delta),
         quantum=report.quantum,
         bounds=most,
-        scales=tuple(bound / epsilon for bound, epsilon in zip(most, epsilons, strict=True)),
+        scales=tuple(_rounded_up(bound / epsilon) for bound, epsilon in zip(most, epsilons, strict=True)),
     )
+
+
+def _rounded_up(scale: Fraction) -> Fraction:
+    """Return a scale of few digits, hardly larger: a fraction of a policy's decimals can be too long to be sent."""
+    unit = 1 << 20 if scale < 1 << 40 else 1
+    return Fraction(ceil(scale * unit), unit)
 
 
 def segment_of(report: Report, granted: Iterable[str]) -> str:
