@@ -14,6 +14,7 @@ from hashlib import sha256
 
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import KEY, Table
+from entrenous_consent.signal_settings import Signals, parse_signals
 
 __all__ = [
     "CONSENT_KEY",
@@ -150,16 +151,6 @@ class Message:
     name: str
     purpose: str
     recipient: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signals:
-    """How choices may arrive, beside the app's own call."""
-
-    tcf_vendor_id: int
-    tcf_publisher_purposes: bool
-    cmps: tuple[str, ...]
-    gpc_yields_to_later_choice: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,17 +343,6 @@ def _transfer(table: Table) -> Transfer:
     return transfer
 
 
-def _signals(table: Table) -> Signals:
-    signals = Signals(
-        tcf_vendor_id=table.integer("tcf_vendor_id", 0, least=1, most=65_535),
-        tcf_publisher_purposes=table.flag("tcf_publisher_purposes", False),
-        cmps=table.texts("cmps", ()),
-        gpc_yields_to_later_choice=table.flag("gpc_yields_to_later_choice", False),
-    )
-    table.close()
-    return signals
-
-
 def parse_policy(data: bytes, *, place: str = "policy") -> PrivacyPolicy:
     """Return the policy that `data` (UTF-8 TOML) writes down.
 
@@ -405,7 +385,7 @@ def _parse(top: Table, digest: bytes) -> PrivacyPolicy:
         recipients=tuple(_party(table, role="recipient") for table in top.tables("recipients", ())),
         transfers=tuple(_transfer(table) for table in top.tables("transfers", ())),
         security=top.texts("security"),
-        signals=_signals(top.table("signals", {})),
+        signals=parse_signals(top.table("signals", {})),
         purposes=purposes,
         features=tuple(_feature_rule(table) for table in top.tables("features")),
         reports=tuple(_report(table) for table in top.tables("reports", ())),

@@ -1,4 +1,4 @@
-"""Signals: how a choice arrives, turned into the purposes it grants. Whatever is not understood is refused."""
+"""Plain choices: what an app's own banner asked, purpose by purpose."""
 
 from __future__ import annotations
 
