@@ -28,7 +28,7 @@ from entrenous_consent.pending import Pending, label, labelled
 from entrenous_consent.policy import CONSENT_KEY, PrivacyPolicy
 from entrenous_consent.pseudonyms import keyed
 from entrenous_consent.records import SALT_BYTES, ConsentRecord, choose
-from entrenous_consent.store import Append, Delete, Erasure, Put, Store, Verdict, Write
+from entrenous_consent.store import Append, Delete, Erasure, Put, Row, Store, Verdict, Write
 from entrenous_consent.vault import Box, Vault
 
 __all__ = ["Custody", "Drawer", "Standing"]
@@ -145,12 +145,12 @@ class Custody:
             cold: read the cold rows too.
         """
         wanted = [purpose for purpose in purposes if purpose in standing.granted]
-        return [self._drawer(handle, purpose, standing.epoch, now, cold=cold) for purpose in wanted]
+        named = [(purpose, self._pseudonym(handle, purpose, standing.epoch)) for purpose in wanted]
+        ends = (8, 16) if cold else (8,)
+        rows = iter(self.store.read_all([name[end - 8 : end] for _, name in named for end in ends], now))
+        return [self._drawer(purpose, name, next(rows), next(rows) if cold else None) for purpose, name in named]
 
-    def _drawer(self, handle: bytes, purpose: str, epoch: int, now: int, *, cold: bool) -> Drawer:
-        pseudonym = self._pseudonym(handle, purpose, epoch)
-        name, cold_name = pseudonym[:8], pseudonym[8:16]
-        row, cold_row = self.store.read(name, now), self.store.read(cold_name, now) if cold else None
+    def _drawer(self, purpose: str, pseudonym: bytes, row: Row | None, cold_row: Row | None) -> Drawer:
         wrapped = None
         if row is None:
             box, wrapped = self._vault.create(purpose, pseudonym)
@@ -158,8 +158,8 @@ class Custody:
             box = self._vault.unlock(row.wrapped, purpose, pseudonym)
         return Drawer(
             purpose=purpose,
-            name=name,
-            cold_name=cold_name,
+            name=pseudonym[:8],
+            cold_name=pseudonym[8:16],
             box=box,
             hot=None if row is None else box.open(b"hot", row.value) or None,
             cold=None if row is None or cold_row is None else box.open(b"cold", cold_row.value),
@@ -177,10 +177,10 @@ class Custody:
         if purpose not in standing.granted:
             return None
         pseudonym = self._pseudonym(handle, purpose, standing.epoch)
-        hot = self.store.read(pseudonym[:8], now)
+        hot, row = self.store.read_all((pseudonym[:8], pseudonym[16:24]), now)
         if hot is None:
             return None
-        box, row = self._vault.unlock(hot.wrapped, purpose, pseudonym), self.store.read(pseudonym[16:24], now)
+        box = self._vault.unlock(hot.wrapped, purpose, pseudonym)
         value = None if row is None else box.open(b"pending", labelled(row.value)[2])
         return Pending.of(row, purpose, pseudonym, box, value, standing.record.grants[purpose][1])
 
@@ -318,9 +318,10 @@ class Custody:
         guard: tuple[bytes, int],
     ) -> Iterator[Write]:
         """Yield the writes that make a data key for each granted purpose whose row is not there already."""
-        for purpose in sorted(purposes):
-            pseudonym = self._pseudonym(handle, purpose, epoch)
-            if self.store.read(pseudonym[:8], now) is None:
+        named = [(purpose, self._pseudonym(handle, purpose, epoch)) for purpose in sorted(purposes)]
+        rows = self.store.read_all([pseudonym[:8] for _, pseudonym in named], now)
+        for (purpose, pseudonym), row in zip(named, rows, strict=True):
+            if row is None:
                 box, wrapped = self._vault.create(purpose, pseudonym)
                 yield Delete(pseudonym[8:16])  # rows that outlived their key
                 yield Delete(pseudonym[16:24])
@@ -404,7 +405,7 @@ class Custody:
         writes: list[Write] = [self._consent_row(handle, None, past.record, epoch), Delete(past.row, past.version)]
         for purpose in sorted(past.record.grants):
             old_name = self._pseudonym(handle, purpose, past.epoch)
-            row, cold_row, owed = (self.store.read(old_name[i : i + 8], now) for i in (0, 8, 16))
+            row, cold_row, owed = self.store.read_all([old_name[i : i + 8] for i in (0, 8, 16)], now)
             if row is not None and purpose in past.granted:
                 name = self._pseudonym(handle, purpose, epoch)
                 old = self._vault.unlock(row.wrapped, purpose, old_name)

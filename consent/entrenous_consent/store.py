@@ -115,6 +115,9 @@ class Store(Protocol):
     def read(self, name: bytes, now: int) -> Row | None:
         """Return the row under an eight-byte name, or None if it is absent or expired at `now`."""
 
+    def read_all(self, names: Sequence[bytes], now: int) -> list[Row | None]:
+        """Return what `read` would for each of `names`, all as of one moment."""
+
     def transact(self, writes: Sequence[Write], *, now: int, durable: bool, brief: bool = False) -> Verdict:
         """Apply all of `writes` or none; `durable` survives power loss, otherwise kill -9; `brief` waits 5 ms at most
         for another writer, since a visitor waits too."""
@@ -152,8 +155,13 @@ class MemoryStore:
 
     def read(self, name: bytes, now: int) -> Row | None:
         """See `Store.read`."""
-        row = self._rows.get(name)
-        return row if row is not None and row.expires > now else None
+        return self.read_all((name,), now)[0]
+
+    def read_all(self, names: Sequence[bytes], now: int) -> list[Row | None]:
+        """See `Store.read_all`."""
+        rows = self._rows
+        found = (rows.get(name) for name in names)
+        return [row if row is not None and row.expires > now else None for row in found]
 
     def transact(self, writes: Sequence[Write], *, now: int, durable: bool, brief: bool = False) -> Verdict:
         """See `Store.transact`."""

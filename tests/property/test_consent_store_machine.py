@@ -90,7 +90,7 @@ class Stores(RuleBasedStateMachine):
 
     @invariant()
     def they_agree(self) -> None:
-        fake, real = ([*(s.read(name, self.now) for name in NAMES), *map(s.log, LOGS)] for s in self.stores())
+        fake, real = ([*s.read_all(NAMES, self.now), *map(s.log, LOGS)] for s in self.stores())
         assert fake == real
 
     def teardown(self) -> None:

@@ -83,6 +83,13 @@ def test_a_row_is_absent_from_the_second_it_expires(store):
     assert store.read(A, NOW + 10) is None
 
 
+def test_several_rows_come_back_in_the_order_they_were_asked_for(store):
+    apply(store, put(A, b"a"), put(C, b"c", expires=NOW + 10))
+    assert store.read_all([], NOW) == []
+    assert [row and row.value for row in store.read_all([C, B, A, C], NOW)] == [b"c", None, b"a", b"c"]
+    assert [row and row.value for row in store.read_all([C, B, A, C], NOW + 10)] == [None, None, b"a", None]
+
+
 def test_a_write_keeps_the_wrapped_key_it_does_not_name_and_raises_the_version(store):
     apply(store, put())
     assert apply(store, put(value=b"new", expect=1, wrapped=None)) == "done"
