@@ -199,9 +199,7 @@ def _text_table(table: Table) -> str:
         return "\n".join(lines)
     rows.insert(1, ["-" * width for width in widths])
     for row in rows:
-        cells = (
-            f"{cell:>{w}}" if i in table.numeric else f"{cell:{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
+        cells = [f"{row[i]:>{width}}" if i in table.numeric else f"{row[i]:{width}}" for i, width in enumerate(widths)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
