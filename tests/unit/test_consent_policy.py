@@ -86,6 +86,41 @@ def test_the_parsed_values_are_those_written(policy):
         ("retention_days = 90", f"retention_days = 90\n{rule('v*sit')}", "features[4].name"),
         ("retention_days = 90", f"retention_days = 90\n{rule('x', 'profit')}", "features[4].purpose"),
         ('purpose = "measure"', 'purpose = "profit"', "reports[0].purpose"),
+        ('metrics = ["visitors", ', 'metrics = ["visitors", "clicks", ', "reports[0].metrics[1]"),
+        ('metrics = ["visitors", ', "metrics = [", "reports[0].metrics"),
+        ("epsilon = 4.0", "epsilon = 13.0", "reports[0].lifetime_epsilon"),
+        ("quantum = 1000", "quantum = 100001", "reports[0].quantum"),
+        ("revenue = 100000 }\nquantum = 1000", "revenue = 1000000000 }\nquantum = 1", "reports[0].clip"),
+        ("window_days = 30", "window_days = 7", "reports[0].window_days"),
+        ('children = "no"', 'children = "perhaps"', "children"),
+        ("audit_retention_days = 1830", "audit_retention_days = 3661", "audit_retention_days"),
+        ("[rights]", "[rights]\ncolour = 1", "rights.colour"),
+        ("[rights]", '[rights]\nportability = "/x"', "rights.portability"),
+        ('method = "hmac"', 'method = "md5"', "identifiers[0].method"),
+        ('key_kept = "apart"', 'key_kept = "apart"\ncolour = 1', "identifiers[0].colour"),
+        ("key_bits = 256", "key_bits = true", "identifiers[0].key_bits"),
+        ('effect = "offer"', 'effect = "magic"', "decisions[0].effect"),
+        ('effect = "offer"', 'effect = "offer"\ncolour = 1', "decisions[0].colour"),
+        ("[signals]", '[[decisions]]\nname = "x"\npurpose = "y"\neffect = "offer"\n[signals]', "decisions[1].purpose"),
+        (
+            "[signals]",
+            '[[decisions]]\nname = "promotion"\npurpose = "measure"\neffect = "offer"\n[signals]',
+            "decisions[1].name",
+        ),
+        (
+            "[signals]",
+            '[[identifiers]]\nname = "customer_id"\ncategory = "user"\nmethod = "none"\n[signals]',
+            "identifiers[1].name",
+        ),
+        ('terminal = "consent"', 'terminal = "consent"\nasked = "by_habit"', "purposes.personalize.asked"),
+        ("[signals]", '[[recipients]]\nname = "r"\ncontact = "c"\ncountry = "fr"\n[signals]', "recipients[0].country"),
+        ("[signals]", '[[recipients]]\nname = "r"\ncontact = "c"\ncountry = "F"\n[signals]', "recipients[0].country"),
+        (
+            "[signals]",
+            '[[transfers]]\ncountry = "US"\nrecipient = "r"\nsafeguard = "s"\nkind = "luck"\n[signals]',
+            "transfers[0].kind",
+        ),
+        ("[signals]", '[[transfers]]\ncountry = "US"\nrecipient = "r"\n[signals]', "transfers[0].safeguard"),
         (
             "[[reports]]",
             '[[messages]]\nname = "m"\npurpose = "profit"\nrecipient = "r"\n[[reports]]',
@@ -121,8 +156,55 @@ def test_what_is_not_a_document_is_malformed(data):
     assert caught.value.remedy
 
 
+def test_a_report_is_found_by_decision_and_purpose(policy):
+    assert policy.report("promotion", "measure") is policy.reports[0]
+    assert policy.report("promotion", "personalize") is policy.report("other", "measure") is None
+
+
+def test_what_a_policy_says_for_people_is_kept():
+    more = '[[recipients]]\nname = "r"\ncontact = "c"\ncountry = "CH"\n[[transfers]]\ncountry = "CH"\nrecipient = "r"\n'
+    more += (
+        'safeguard = "2000/518/EC"\nkind = "adequacy"\n[[messages]]\nname = "m"\npurpose = "measure"\nrecipient = "r"\n'
+    )
+    policy = parse_policy(TEXT.replace("[signals]", more + "[signals]").encode())
+    assert policy.rights.withdraw == "/privacy"
+    assert (policy.data_subjects, policy.children, policy.lifetime_epsilon) == (("customer", "visitor"), "no", 12.0)
+    [identifier], [decision], [recipient], [transfer] = (
+        policy.identifiers,
+        policy.decisions,
+        policy.recipients,
+        policy.transfers,
+    )
+    assert (identifier.method, identifier.key_bits, identifier.per_purpose) == ("hmac", 256, True)
+    assert (decision.effect, decision.alone, decision.inputs[0]) == ("offer", True, "visit_*")
+    assert (recipient.country, transfer.kind, policy.messages[0].recipient) == ("CH", "adequacy", "r")
+
+
+def test_a_policy_from_before_these_keys_says_that_nothing_was_stated():
+    head, _, rest = TEXT.partition("[rights]")
+    rest = rest[rest.index("[signals]") :]
+    bare = "".join(
+        line
+        for line in (head + rest).splitlines(keepends=True)
+        if not line.startswith(("data_subjects", "children", "audit_ret", "lifetime_epsilon = 12.0\nsecurity"))
+    )
+    bare = bare.replace("lifetime_epsilon = 12.0\nsecurity", "security")
+    policy = parse_policy(bare.encode())
+    assert (policy.data_subjects, policy.children, policy.identifiers, policy.decisions) == ((), "", (), ())
+    assert (policy.audit_retention_days, policy.audit_days, policy.lifetime_epsilon) == (0, 1830, 0.0)
+    assert policy.rights.refuse == policy.rights.complain == ""
+    purpose = policy.purposes["personalize"]
+    assert (purpose.asked, purpose.explicit_consent, purpose.interest) == ("by_action", False, "")
+
+
+def test_a_stated_audit_retention_counts():
+    policy = parse_policy(TEXT.replace("audit_retention_days = 1830", "audit_retention_days = 90").encode())
+    assert policy.audit_days == 90
+
+
 def test_a_policy_without_purposes_is_refused():
-    head, _, rest = TEXT.partition("[purposes.personalize]")
+    text = TEXT[: TEXT.index("[[decisions]]")] + TEXT[TEXT.index("[signals]") :]
+    head, _, rest = text.partition("[purposes.personalize]")
     with pytest.raises(Malformed, match="purposes: declares none"):
         parse_policy(f"{head}[purposes]\n[[features]]{rest.partition('[[features]]')[2]}".encode())
 

@@ -1,34 +1,29 @@
-"""The privacy policy: the DPO's TOML, parsed once into values that can be trusted from there on.
-
-`parse_policy` refuses every unknown key and every missing duty; `PrivacyPolicy.permits` answers, for what a bundle
-asks, the refusals sorted by path (none means permitted). Nothing here reads a file, a clock or a visitor.
-The document itself is described in `docs/formats.md`.
-"""
+"""A policy's TOML, read key by key: what is unknown, missing or out of bounds refuses the whole document."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import KEY, Table
-from entrenous_consent.signal_settings import Signals, parse_signals
+from entrenous_consent.policy.model import (
+    METRICS,
+    DeclaredDecision,
+    FeatureRule,
+    Identifier,
+    Message,
+    Party,
+    PrivacyPolicy,
+    Purpose,
+    Report,
+    Rights,
+    Transfer,
+)
+from entrenous_consent.signal_settings import parse_signals
 
-__all__ = [
-    "CONSENT_KEY",
-    "METRICS",
-    "POLICY_LIMIT",
-    "AskedDecision",
-    "AskedFeature",
-    "FeatureRule",
-    "PrivacyPolicy",
-    "Purpose",
-    "Report",
-    "Request",
-    "parse_policy",
-]
+__all__ = ["CONSENT_KEY", "EFFECTS", "INFERENCES", "METHODS", "POLICY_LIMIT", "SAFEGUARDS", "parse_policy"]
 
 POLICY_LIMIT = 1 << 18
 """The most bytes a policy may have."""
@@ -36,197 +31,25 @@ POLICY_LIMIT = 1 << 18
 CONSENT_KEY = "consent"
 """The key under which choices themselves are kept; no purpose may take it."""
 
-METRICS = ("visitors", "converters", "orders", "orders2", "revenue", "revenue2", "revenue_orders")
-"""What a report may sum over visitors: 1, whether they ordered, orders, revenue, their squares and product."""
+SAFEGUARDS = ("adequacy", "scc", "bcr", "code_of_conduct", "certification", "derogation")
+"""GDPR 45, 46(2)(c) or (d), 47, 46(2)(e), 46(2)(f), and 49, which is none."""
+
+METHODS = ("hmac", "encryption", "table", "hash", "none")
+"""What becomes of an identifier at the boundary."""
+
+EFFECTS = ("content", "offer", "credit", "insurance", "exclusion")
+"""What a decision may change for a visitor."""
+
+INFERENCES = ("price_sensitivity", "urgency", "sex", "residence", "vulnerability")
+"""What may be read off a feature beside fideslang categories."""
 
 _MOST_NOISE = 2.0**58
 """The largest scale of a sum's noise that a report's integers hold with room to spare."""
 
 _BASES = ("consent", "contract", "legal_obligation", "legitimate_interests", "public_task", "vital_interests")
 _TERMINALS = ("consent", "exempt", "none")
+_ASKED = ("by_action", "preselected", "by_silence")
 _LANGUAGES = ("en", "fr")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedFeature:
-    """A feature as a bundle asks for it."""
-
-    name: str
-    purpose: str
-    category: str
-    source: str
-    retention_days: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedDecision:
-    """A decision as a bundle asks for it."""
-
-    name: str
-    purpose: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a bundle asks of a policy."""
-
-    features: tuple[AskedFeature, ...]
-    decisions: tuple[AskedDecision, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purpose:
-    """What data may be used for.
-
-    Attributes:
-        key: the policy's own short key.
-        title, description: by language (`en`, `fr`).
-        data_use: a fideslang data use. tcf_purposes: IAB TCF purposes. dpv: a W3C DPV term.
-        legal_basis: GDPR Art. 6(1). terminal: what opens the terminal (ePrivacy 5(3)). terminal_ground: why, if exempt.
-        consent_version: raised whenever the purpose widens. lifetime: seconds a choice is valid.
-    """
-
-    key: str
-    title: Mapping[str, str]
-    description: Mapping[str, str]
-    data_use: str
-    tcf_purposes: tuple[int, ...]
-    dpv: str
-    legal_basis: str
-    terminal: str
-    terminal_ground: str
-    consent_version: int
-    lifetime: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureRule:
-    """Which features may exist: an exact name, or a prefix ended by `*`."""
-
-    pattern: str
-    purpose: str
-    category: str
-    source: str
-    retention_days: int
-
-    def matches(self, name: str) -> bool:
-        """Say whether this rule speaks of `name`."""
-        return name.startswith(self.pattern[:-1]) if self.pattern.endswith("*") else name == self.pattern
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """A declared report: who counts in it, and how it is made private.
-
-    Attributes:
-        name: the decision whose experiment it is about. purpose: what must be granted to count in it.
-        metrics: of `METRICS`, what is summed. clip: the most that one visitor adds, of orders and of revenue.
-        quantum: the step, in minor units, that revenue is rounded down to. split: the weight of each metric's share of
-            `epsilon`; all the same where it is empty. segments: purposes that tell visitors apart, granted or not.
-        cohort, delta: a cell of fewer visitors shows with at most this probability. epsilon: of one release.
-        lifetime_epsilon: of all experiments together. window_days: how long after the exposure an outcome counts.
-        every_days: the least time between two releases. currency: of revenue, ISO 4217; empty where nobody said.
-    """
-
-    name: str
-    purpose: str
-    metrics: tuple[str, ...]
-    cohort: int
-    epsilon: float
-    delta: float
-    clip: Mapping[str, int]
-    quantum: int
-    split: Mapping[str, float]
-    segments: tuple[str, ...]
-    window_days: int
-    every_days: int
-    lifetime_epsilon: float
-    currency: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A declared message: what kind, to whom, for which purpose."""
-
-    name: str
-    purpose: str
-    recipient: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Party:
-    """The controller, the DPO, a recipient."""
-
-    name: str
-    contact: str
-    role: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """A transfer out of the EEA and its safeguard."""
-
-    country: str
-    recipient: str
-    safeguard: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrivacyPolicy:
-    """The parsed policy. `digest` is the SHA-256 of its bytes; times are seconds unless their name says days."""
-
-    version: int
-    tenant: str
-    max_stale: int
-    epoch: int
-    attribution_days: tuple[int, ...]
-    controller: Party
-    dpo: Party
-    roles: tuple[Party, ...]
-    recipients: tuple[Party, ...]
-    transfers: tuple[Transfer, ...]
-    security: tuple[str, ...]
-    signals: Signals
-    purposes: Mapping[str, Purpose]
-    features: tuple[FeatureRule, ...]
-    reports: tuple[Report, ...]
-    messages: tuple[Message, ...]
-    digest: bytes
-
-    def rule(self, name: str) -> FeatureRule | None:
-        """Return the rule for a feature: its exact name, else the longest prefix; None where the policy is silent."""
-        found = [rule for rule in self.features if rule.matches(name)]
-        return max(found, key=lambda rule: (not rule.pattern.endswith("*"), len(rule.pattern)), default=None)
-
-    def report(self, decision: str, purpose: str) -> Report | None:
-        """Return the report on a decision's experiment that this purpose is measured for; None where there is none."""
-        return next((one for one in self.reports if (one.name, one.purpose) == (decision, purpose)), None)
-
-    def permits(self, request: Request) -> tuple[str, ...]:
-        """Return why `request` is refused, a line each, sorted by path; empty means permitted."""
-        refusals = []
-        for asked in request.features:
-            place = f"features.{asked.name}"
-            rule = self.rule(asked.name)
-            if rule is None:
-                refusals.append(f"{place}: the policy names no such feature")
-                continue
-            for what in ("purpose", "category", "source"):
-                if getattr(asked, what) != getattr(rule, what):
-                    refusals.append(
-                        f"{place}.{what}: asks {getattr(asked, what)!r}, the policy says {getattr(rule, what)!r}"
-                    )
-            if asked.retention_days > rule.retention_days:
-                refusals.append(
-                    f"{place}.retention_days: asks {asked.retention_days}, the policy allows {rule.retention_days}"
-                )
-        refusals += [
-            f"decisions.{asked.name}.purpose: the policy has no purpose {asked.purpose!r}"
-            for asked in request.decisions
-            if asked.purpose not in self.purposes
-        ]
-        return tuple(sorted(refusals, key=lambda line: line.partition(":")[::2]))
 
 
 def _words(table: Table, key: str) -> dict[str, str]:
@@ -236,12 +59,20 @@ def _words(table: Table, key: str) -> dict[str, str]:
     return spoken
 
 
+def _country(table: Table, default: Any) -> str:
+    country = table.text("country", default, longest=2)
+    if country and not (len(country) == 2 and country.isascii() and country.isalpha() and country.isupper()):
+        raise table.refuse("country", "is not a country code", "use two letters of ISO 3166-1, such as FR")
+    return country
+
+
 def _party(table: Table, *, role: str = "") -> Party:
     party = Party(
         name=table.text("name"),
         contact=table.text("contact"),
         role=role or table.text("role"),
         address=table.text("address", ""),
+        country=_country(table, ""),
     )
     table.close()
     return party
@@ -263,6 +94,9 @@ def _purpose(key: str, table: Table) -> Purpose:
         terminal_ground=table.text("terminal_ground", ""),
         consent_version=table.integer("consent_version", least=1, most=1 << 31),
         lifetime=table.integer("lifetime_days", least=1, most=3650) * 86_400,
+        asked=table.choice("asked", _ASKED, "by_action"),
+        explicit_consent=table.flag("explicit_consent", False),
+        interest=table.text("interest", "", longest=2000),
     )
     table.close()
     return purpose
@@ -278,6 +112,7 @@ def _feature_rule(table: Table) -> FeatureRule:
         category=table.text("category", longest=200),
         source=table.text("source", longest=64),
         retention_days=table.integer("retention_days", least=0, most=3650),
+        infers=table.texts("infers", (), longest=16),
     )
     table.close()
     return rule
@@ -337,10 +172,54 @@ def _message(table: Table) -> Message:
 
 def _transfer(table: Table) -> Transfer:
     transfer = Transfer(
-        country=table.text("country"), recipient=table.text("recipient"), safeguard=table.text("safeguard")
+        country=table.text("country"),
+        recipient=table.text("recipient"),
+        safeguard=table.text("safeguard"),
+        kind=table.choice("kind", SAFEGUARDS, ""),
     )
     table.close()
     return transfer
+
+
+def _rights(table: Table) -> Rights:
+    rights = Rights(
+        refuse=table.text("refuse", ""),
+        withdraw=table.text("withdraw", ""),
+        object=table.text("object", ""),
+        erase=table.text("erase", ""),
+        access=table.text("access", ""),
+        correct=table.text("correct", ""),
+        complain=table.text("complain", ""),
+    )
+    table.close()
+    return rights
+
+
+def _identifier(table: Table) -> Identifier:
+    identifier = Identifier(
+        name=table.name("name"),
+        category=table.text("category", longest=200),
+        method=table.choice("method", METHODS),
+        key_bits=table.integer("key_bits", 0, least=0, most=65_536),
+        key_kept=table.choice("key_kept", ("apart", "beside"), "apart"),
+        per_purpose=table.flag("per_purpose", True),
+        domain=table.text("domain", ""),
+    )
+    table.close()
+    return identifier
+
+
+def _decision(table: Table) -> DeclaredDecision:
+    decision = DeclaredDecision(
+        name=table.name("name"),
+        purpose=table.name("purpose"),
+        effect=table.choice("effect", EFFECTS),
+        alone=table.flag("alone", True),
+        inputs=table.texts("inputs", ()),
+        review=table.text("review", ""),
+    )
+    table.close()
+    return decision
 
 
 def parse_policy(data: bytes, *, place: str = "policy") -> PrivacyPolicy:
@@ -391,6 +270,13 @@ def _parse(top: Table, digest: bytes) -> PrivacyPolicy:
         reports=tuple(_report(table) for table in top.tables("reports", ())),
         messages=tuple(_message(table) for table in top.tables("messages", ())),
         digest=digest,
+        data_subjects=top.texts("data_subjects", (), longest=64),
+        children=top.choice("children", ("yes", "no"), ""),
+        audit_retention_days=top.integer("audit_retention_days", 0, least=1, most=3660),
+        lifetime_epsilon=top.number("lifetime_epsilon", 0.0, least=1e-6, most=10_000),
+        rights=_rights(top.table("rights", {})),
+        identifiers=tuple(_identifier(table) for table in top.tables("identifiers", ())),
+        decisions=tuple(_decision(table) for table in top.tables("decisions", ())),
     )
     top.close()
     if not purposes:
@@ -399,21 +285,28 @@ def _parse(top: Table, digest: bytes) -> PrivacyPolicy:
         raise top.refuse(f"purposes.{CONSENT_KEY}", "is kept for the choices themselves", "rename the purpose")
     if windows and epoch_days < max(windows):
         raise top.refuse("epoch_days", "is shorter than the longest attribution window", f"raise it to {max(windows)}")
-    users = [(f"features[{i}]", rule.purpose) for i, rule in enumerate(policy.features)]
-    users += [(f"reports[{i}]", one) for i, report in enumerate(policy.reports) for one in _purposes_of(report)]
-    users += [(f"messages[{i}]", message.purpose) for i, message in enumerate(policy.messages)]
-    for place, purpose in users:
-        if purpose not in purposes:
-            raise top.refuse(f"{place}.purpose", "is not a declared purpose", "declare it under [purposes]")
+    _check_purposes(top, policy)
     for i, report in enumerate(policy.reports):
         if report.window_days not in windows:
             remedy = "use one of: " + ", ".join(map(str, windows))
             raise top.refuse(f"reports[{i}].window_days", "is no attribution window", remedy)
-        if report.name in [other.name for other in policy.reports[:i]]:
-            raise top.refuse(f"reports[{i}].name", "repeats another report's", "remove one")
-    patterns: dict[str, int] = {}
-    for i, rule in enumerate(policy.features):
-        if rule.pattern in patterns:
-            raise top.refuse(f"features[{i}].name", f"repeats features[{patterns[rule.pattern]}]", "remove one")
-        patterns[rule.pattern] = i
+    for kind, names in (
+        ("features", [rule.pattern for rule in policy.features]),
+        ("reports", [report.name for report in policy.reports]),
+        ("identifiers", [identifier.name for identifier in policy.identifiers]),
+        ("decisions", [decision.name for decision in policy.decisions]),
+    ):
+        for i, name in enumerate(names):
+            if (first := names.index(name)) < i:
+                raise top.refuse(f"{kind}[{i}].name", f"repeats {kind}[{first}]", "remove one")
     return policy
+
+
+def _check_purposes(top: Table, policy: PrivacyPolicy) -> None:
+    users = [(f"features[{i}]", rule.purpose) for i, rule in enumerate(policy.features)]
+    users += [(f"reports[{i}]", one) for i, report in enumerate(policy.reports) for one in _purposes_of(report)]
+    users += [(f"messages[{i}]", message.purpose) for i, message in enumerate(policy.messages)]
+    users += [(f"decisions[{i}]", decision.purpose) for i, decision in enumerate(policy.decisions)]
+    for place, purpose in users:
+        if purpose not in policy.purposes:
+            raise top.refuse(f"{place}.purpose", "is not a declared purpose", "declare it under [purposes]")
