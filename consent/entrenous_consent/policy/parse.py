@@ -264,7 +264,7 @@ def _parse(top: Table, digest: bytes) -> PrivacyPolicy:
         recipients=tuple(_party(table, role="recipient") for table in top.tables("recipients", ())),
         transfers=tuple(_transfer(table) for table in top.tables("transfers", ())),
         security=top.texts("security"),
-        signals=parse_signals(top.table("signals", {})),
+        signals=parse_signals(top.table("signals", {}), purposes),
         purposes=purposes,
         features=tuple(_feature_rule(table) for table in top.tables("features")),
         reports=tuple(_report(table) for table in top.tables("reports", ())),
