@@ -17,13 +17,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 
 from entrenous_consent import audit
 from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavailable
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
-from entrenous_consent.packing import pack
 from entrenous_consent.pending import Pending, label, labelled
 from entrenous_consent.policy import CONSENT_KEY, PrivacyPolicy
 from entrenous_consent.pseudonyms import keyed
@@ -34,7 +32,6 @@ from entrenous_consent.vault import Box, Vault
 __all__ = ["Custody", "Drawer", "Standing"]
 
 _TRIES = 8
-_ALWAYS = 1 << 53
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,21 +77,29 @@ class Custody:
 
     def __init__(self, store: Store, keyring: Keyring, counters: Counters, *, tenant: str, epoch: int) -> None:
         self.store, self.keyring, self.counters = store, keyring, counters
-        self._vault = Vault(keyring, tenant)
-        self._epoch = epoch
+        self.vault = Vault(keyring, tenant)
+        self.epoch = epoch
+        self._fresh: int | None = None
         self._mac = lru_cache(maxsize=64)(lambda key: keyed(key))
 
     def prepare(self, policy: PrivacyPolicy, now: int) -> None:
         """Make the current epoch's keys, so that no visitor waits for one or is the first to need it; and take on the
         policy's epoch, before it is in force. Where that has another length, epochs are counted anew: what was kept
         under the old count is found no more, and dies with its keys."""
-        self._epoch = policy.epoch
+        self.epoch = policy.epoch
         for purpose in (CONSENT_KEY, *policy.purposes):
             self.keyring.epoch_key(purpose, now // policy.epoch)
 
+    def refresh(self) -> None:
+        """Let go of keys that another process has destroyed, if any was."""
+        withdrawals = self.counters.words[0]
+        if withdrawals != self._fresh:
+            self.keyring.refresh()
+            self._fresh = withdrawals
+
     def epoch_end(self, now: int) -> int:
         """Return the second at which the current epoch ends."""
-        return (now // self._epoch + 1) * self._epoch
+        return (now // self.epoch + 1) * self.epoch
 
     def standing(self, handle: bytes, policy: PrivacyPolicy, now: int, *, move: bool = True) -> Standing | None:
         """Return the visitor's consent, or None when nothing is known.
@@ -108,6 +113,7 @@ class Custody:
         """
         epoch = now // policy.epoch
         for _ in range(_TRIES):
+            self.refresh()
             found = self._standing(handle, policy, now, epoch)
             if found is not None or not self.keyring.past_epoch_key(CONSENT_KEY, epoch - 1):
                 return found
@@ -124,7 +130,7 @@ class Custody:
         row = self.store.read(pseudonym[:8], now)
         if row is None:
             return None
-        box = self._vault.unlock(row.wrapped, CONSENT_KEY, pseudonym)
+        box = self.vault.unlock(row.wrapped, CONSENT_KEY, pseudonym)
         record = ConsentRecord.unpack(box.open(b"consent", row.value))
         return Standing(
             record=record,
@@ -153,9 +159,9 @@ class Custody:
     def _drawer(self, purpose: str, pseudonym: bytes, row: Row | None, cold_row: Row | None) -> Drawer:
         wrapped = None
         if row is None:
-            box, wrapped = self._vault.create(purpose, pseudonym)
+            box, wrapped = self.vault.create(purpose, pseudonym)
         else:
-            box = self._vault.unlock(row.wrapped, purpose, pseudonym)
+            box = self.vault.unlock(row.wrapped, purpose, pseudonym)
         return Drawer(
             purpose=purpose,
             name=pseudonym[:8],
@@ -180,7 +186,7 @@ class Custody:
         hot, row = self.store.read_all((pseudonym[:8], pseudonym[16:24]), now)
         if hot is None:
             return None
-        box = self._vault.unlock(hot.wrapped, purpose, pseudonym)
+        box = self.vault.unlock(hot.wrapped, purpose, pseudonym)
         value = None if row is None else box.open(b"pending", labelled(row.value)[2])
         return Pending.of(row, purpose, pseudonym, box, value, standing.record.grants[purpose][1])
 
@@ -247,7 +253,7 @@ class Custody:
                 hot = self.store.read(pseudonym[:8], now)
                 if hot is None or name != pseudonym[16:24]:
                     continue
-                box = self._vault.unlock(hot.wrapped, purpose, pseudonym)
+                box = self.vault.unlock(hot.wrapped, purpose, pseudonym)
                 found.append(Pending.of(row, purpose, pseudonym, box, box.open(b"pending", sealed), row.expires))
             except (Malformed, Unauthentic):
                 continue
@@ -297,7 +303,7 @@ class Custody:
 
     def _consent_row(self, handle: bytes, before: Standing | None, record: ConsentRecord, epoch: int) -> Put:
         pseudonym = self._pseudonym(handle, CONSENT_KEY, epoch)
-        box, wrapped = (before.box, None) if before else self._vault.create(CONSENT_KEY, pseudonym)
+        box, wrapped = (before.box, None) if before else self.vault.create(CONSENT_KEY, pseudonym)
         return Put(
             name=pseudonym[:8],
             value=box.seal(b"consent", record.pack()),
@@ -322,7 +328,7 @@ class Custody:
         rows = self.store.read_all([pseudonym[:8] for _, pseudonym in named], now)
         for (purpose, pseudonym), row in zip(named, rows, strict=True):
             if row is None:
-                box, wrapped = self._vault.create(purpose, pseudonym)
+                box, wrapped = self.vault.create(purpose, pseudonym)
                 yield Delete(pseudonym[8:16])  # rows that outlived their key
                 yield Delete(pseudonym[16:24])
                 yield Put(
@@ -359,43 +365,11 @@ class Custody:
         self.counters.raise_withdrawals()
         return self.store.scrub()
 
-    def sweep(self, now: int) -> int:
-        """Delete expired rows, scrub the files, destroy the keys of epochs that are over; return how many rows went."""
-        swept = self.store.sweep(now)
-        self.keyring.retire_epochs(now // self._epoch)
-        return swept
-
     def exported(self, handle: bytes, standing: Standing, now: int) -> None:
         """Add the audit entry of an export."""
         purposes = {"purposes": sorted(standing.granted)}
         write = self._audit("export", standing.record.salt, handle, now, purposes)
         self.store.transact([write], now=now, durable=True)
-
-    def note(self, kind: str, detail: Mapping[str, object], now: int) -> bool:
-        """Add an audit entry that concerns no visitor, unless the last of its kind said the same, here or in another
-        process; say whether it was added. After an activation, a refusal that was noted before is news again.
-
-        Args:
-            kind: `activation` or `refusal`. detail: plain values.
-
-        Raises:
-            Unavailable: the store.
-        """
-        said, name = sha256(pack(sorted(detail.items()))).digest(), _note_name(kind)
-        for _ in range(_TRIES):
-            row = self.store.read(name, now)
-            if row is not None and row.value == said:
-                return False
-            entry = audit.entry(kind, time=now, subject=b"", detail=detail)
-            writes: list[Write] = [
-                Put(name=name, value=said, expires=_ALWAYS, expect=row.version if row else 0),
-                Append(audit.log_name(now), entry),
-            ]
-            if kind == "activation":
-                writes.append(Delete(_note_name("refusal")))
-            if self.store.transact(writes, now=now, durable=True) == "done":
-                return True
-        raise Unavailable("keeps changing under this entry", place="store", remedy="try again")
 
     def _move(self, handle: bytes, past: Standing, epoch: int, now: int) -> None:
         """Bring a visitor from the last epoch's pseudonyms to this one's, in one transaction, under new keys.
@@ -408,8 +382,8 @@ class Custody:
             row, cold_row, owed = self.store.read_all([old_name[i : i + 8] for i in (0, 8, 16)], now)
             if row is not None and purpose in past.granted:
                 name = self._pseudonym(handle, purpose, epoch)
-                old = self._vault.unlock(row.wrapped, purpose, old_name)
-                new, wrapped = self._vault.create(purpose, name)
+                old = self.vault.unlock(row.wrapped, purpose, old_name)
+                new, wrapped = self.vault.create(purpose, name)
                 value = new.seal(b"hot", old.open(b"hot", row.value))
                 writes.append(Put(name=name[:8], value=value, expires=row.expires, expect=0, wrapped=wrapped))
                 if cold_row is not None:
@@ -430,8 +404,3 @@ class Custody:
 
     def _pseudonym(self, handle: bytes, purpose: str, epoch: int) -> bytes:
         return self._mac(self.keyring.epoch_key(purpose, epoch))(handle)
-
-
-def _note_name(kind: str) -> bytes:
-    """Return the name of the row that remembers what was last noted: it belongs to no visitor."""
-    return sha256(b"entrenous note " + kind.encode()).digest()[:8]

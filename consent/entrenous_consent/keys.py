@@ -155,6 +155,7 @@ class Keyring:
         self._root = AESGCM(_checked(provider.root(), "root key"))
         self._thread = threading.Lock()
         self._public = dict(public or {})
+        self._seen = (0, 0)
         with self._locked():
             if not path.exists():
                 self._save({"boundary": _new(), "audit": _new(), "generations": {1: _new()}, "epochs": {}, "tests": {}})
@@ -191,6 +192,53 @@ class Keyring:
         """Return a generation's key, or None once it is destroyed."""
         key: bytes | None = self._keys["generations"].get(generation)
         return key if key is not None else self._reload()["generations"].get(generation)
+
+    def generation_made(self) -> int:
+        """Return when the newest generation was made, in Unix seconds: 0 for the one a keyring begins with."""
+        made: int = self._keys.get("made", 0)
+        return made
+
+    def next_generation(self, now: int) -> int:
+        """Make the generation that data keys are to be wrapped under from `now` on, and return it; where one of before
+        is still to be destroyed, that was not finished, and the newest there is serves."""
+        with self._locked():
+            keys = self._load()
+            if len(keys["generations"]) == 1:
+                keys["generations"][max(keys["generations"]) + 1] = _new()
+                keys["made"] = now
+                self._save(keys)
+            self._keys = keys
+        return self.generation
+
+    def destroy_generations(self, before: int) -> None:
+        """Destroy the generations before one: whatever is still wrapped under them, wherever it lies, is gone."""
+        with self._locked():
+            keys = self._load()
+            living = {known: key for known, key in keys["generations"].items() if known >= before}
+            if living and len(living) < len(keys["generations"]):
+                keys["generations"] = living
+                self._save(keys)
+            self._keys = keys
+
+    def reseal(self, provider: KeyProvider) -> None:
+        """Seal the file under another root key; destroying the one before is its provider's.
+
+        Every process that holds this keyring is to be started again with the new provider.
+
+        Raises:
+            Malformed: the new root key is not one. Missing, Unavailable: as its provider says.
+        """
+        root = AESGCM(_checked(provider.root(), "root key"))
+        with self._locked():
+            self._keys, self._root = self._load(), root
+            self._save(self._keys)
+
+    def refresh(self) -> None:
+        """Read the file again if another process has replaced it: what it has destroyed is not kept here either."""
+        with reaching(self._path):
+            found = os.stat(self._path)
+        if (found.st_ino, found.st_mtime_ns) != self._seen:
+            self._reload()
 
     def epoch_key(self, purpose: str, epoch: int) -> bytes:
         """Return the key of `purpose` in `epoch`; made when it is first asked for."""
@@ -257,7 +305,9 @@ class Keyring:
         write_whole(self._path, nonce + self._root.encrypt(nonce, plain, _AAD))
 
     def _load(self) -> dict[str, Any]:
-        data = self._path.read_bytes()
+        with self._path.open("rb") as file:
+            found, data = os.fstat(file.fileno()), file.read()
+        self._seen = found.st_ino, found.st_mtime_ns
         try:
             plain = self._root.decrypt(data[:12], data[12:], _AAD)
         except (InvalidTag, ValueError) as error:

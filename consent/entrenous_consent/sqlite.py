@@ -20,27 +20,39 @@ from typing import Any
 
 from entrenous_consent._files import locked, reaching
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
-from entrenous_consent.store import Delete, Emit, Emitted, Erasure, Put, Row, Verdict, Write
+from entrenous_consent.store import (
+    GENERATION_BYTES,
+    Delete,
+    Drop,
+    Emit,
+    Emitted,
+    Erasure,
+    Put,
+    Rewrap,
+    Row,
+    Verdict,
+    Write,
+    generation_of,
+)
 from entrenous_consent.vault import WRAPPED_BYTES
 
 __all__ = ["FORMAT", "SQLiteStore"]
 
-FORMAT = 2
-"""The store format this program writes; an older one is brought up to it, a newer one is refused."""
+FORMAT = 3
+"""The store format this program writes and reads; any other is refused."""
 
 _APPLICATION = 0x656E7472
 _SCHEMA = """
 create table records (
   name integer primary key, version integer not null, generation integer not null, expires integer not null,
-  slot integer not null, value blob not null);
+  slot integer not null, value blob not null, due integer not null default 0);
+create index records_due on records (due) where due > 0;
 create table slots (slot integer primary key, wrapped blob not null);
 create table free (slot integer primary key);
+create table oldest (generation integer not null);
+insert into oldest values (0);
 create table logs (seq integer primary key, log text not null, entry blob not null);
 create index logs_log on logs (log, seq);
-"""
-_SECOND = """
-alter table records add column due integer not null default 0;
-create index records_due on records (due) where due > 0;
 create table outbox (seq integer primary key, id blob not null unique, data blob not null, time integer not null,
   sent integer not null default 0);
 """
@@ -49,6 +61,12 @@ _ROWS = (
     "left join slots using (slot) where "
 )
 _DUE = _ROWS + "due > 0 and due <= ? and expires > ? order by name"
+_OLDER = (
+    "select name, slot, wrapped from records join slots using (slot) "
+    "where name > ? and wrapped < ? order by name limit ?"
+)
+_BEFORE_ALL = float("-inf")
+_REWRAPPED_AT_ONCE = 100
 _READ_WAIT = 0.005
 _WRITE_WAIT = 1.0
 _SCRUB_WAIT = 1.0
@@ -122,17 +140,18 @@ class SQLiteStore:
             raise Malformed(
                 "is a database of another program", place=str(self._path), remedy="choose another directory"
             )
-        if found > FORMAT:
+        if found != FORMAT and not fresh:
+            remedy = "upgrade entrenous" if found > FORMAT else "open it with the entrenous that wrote it"
             raise Unavailable(
-                f"is of format {found}, this program knows up to {FORMAT}",
+                f"is of format {found}, this program knows {FORMAT}",
                 place=str(self._path),
-                remedy="upgrade entrenous, or point it at another directory",
+                remedy=f"{remedy}, or point this one at another directory",
             )
         run("pragma journal_mode=wal").fetchall()
         run("pragma secure_delete=on").fetchall()
-        if found < FORMAT:
+        if fresh:
             run("begin immediate")
-            for statement in ((_SCHEMA if fresh else "") + _SECOND).split(";\n"):
+            for statement in _SCHEMA.split(";\n"):
                 run(statement)
             run(f"pragma application_id={_APPLICATION}")
             run(f"pragma user_version={FORMAT}")
@@ -219,6 +238,8 @@ class SQLiteStore:
                 elif isinstance(write, Emit):
                     emitted = (write.id, write.data, write.time)
                     run("insert or ignore into outbox (id, data, time) values (?, ?, ?)", emitted)
+                elif isinstance(write, Drop):
+                    run("delete from logs where log = ?", (write.log,))
                 else:
                     run("insert into logs (log, entry) values (?, ?)", (write.log, write.entry))
                 if verdict != "done":
@@ -244,6 +265,8 @@ class SQLiteStore:
         if version != put.expect:
             return "conflict"
         if put.wrapped is not None:
+            if generation_of(put.wrapped) < run("select generation from oldest").fetchall()[0][0]:
+                return "conflict"
             slot = self._lock(slot, put.wrapped)
         run(
             "insert into records values (?, ?, ?, ?, ?, ?, ?) on conflict (name) do update set "
@@ -278,6 +301,24 @@ class SQLiteStore:
             run("insert into free values (?)", (slot,))
         run("delete from records where name = ?", (name,))
         return "done"
+
+    def rewrap(self, generation: int, wrap: Rewrap) -> int:
+        """See `Store.rewrap`: a few at a time, so that no visitor waits for all the others."""
+        with self._transaction(durable=True, deletes=False) as run:
+            run("update oldest set generation = max(generation, ?)", (generation,))
+            run("commit")
+        replaced, last, more = 0, _BEFORE_ALL, True
+        while more:
+            with self._transaction(durable=True, deletes=False) as run:
+                found = run(_OLDER, (last, generation.to_bytes(GENERATION_BYTES, "big"), _REWRAPPED_AT_ONCE)).fetchall()
+                for last, slot, wrapped in found:
+                    new = wrap(last.to_bytes(8, "big", signed=True), wrapped)
+                    if new is not None:
+                        self._lock(slot, new)
+                        replaced += 1
+                run("commit")
+            more = len(found) == _REWRAPPED_AT_ONCE
+        return replaced
 
     def scrub(self) -> Erasure:
         """See `Store.scrub`: truncate the WAL, retried for a second while a reader stands in the way.
@@ -314,6 +355,10 @@ class SQLiteStore:
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""
         return [entry for (entry,) in self._query("select entry from logs where log = ? order by seq", (name,))]
+
+    def logs(self) -> list[str]:
+        """See `Store.logs`."""
+        return [log for (log,) in self._query("select distinct log from logs order by log", ())]
 
     def due(self, now: int) -> list[tuple[bytes, Row]]:
         """See `Store.due`."""

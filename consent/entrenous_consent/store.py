@@ -8,6 +8,8 @@ real one. A store sees neither an identifier nor a plaintext. What it promises:
   guard: the consent row and generation it was made under (`dropped` if that moved on, expired or is gone).
 - A wrapped data key lives in a slot of its own that is overwritten in place when its row is deleted: rows move about
   in a B-tree and leave copies in the slack of its pages, slots don't.
+- A wrapped key begins with its generation, four bytes, big-endian. `rewrap` raises the oldest that may still be written
+  (an older one is a `conflict`) and replaces what is there: so a generation can be destroyed while others write.
 - A `Put` may name a second at which its row falls due: `due` finds such rows without knowing whose they are.
 - The outbox is the record of all that ever left: `Emit` adds to it in the transaction that made it, `sent` marks it.
 - `scrub` answers `done` only when no copy of a deleted wrapped key is left in any file of the store.
@@ -16,11 +18,27 @@ real one. A store sees neither an identifier nor a plaintext. What it promises:
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Append", "Delete", "Emit", "Emitted", "Erasure", "MemoryStore", "Put", "Row", "Store", "Verdict", "Write"]
+__all__ = [
+    "GENERATION_BYTES",
+    "Append",
+    "Delete",
+    "Drop",
+    "Emit",
+    "Emitted",
+    "Erasure",
+    "MemoryStore",
+    "Put",
+    "Rewrap",
+    "Row",
+    "Store",
+    "Verdict",
+    "Write",
+    "generation_of",
+]
 
 Verdict = Literal["done", "conflict", "dropped"]
 Erasure = Literal["done", "pending"]
@@ -85,6 +103,13 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """Remove a log with all its entries; nothing happens if there is none."""
+
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Add what is to leave to the outbox; nothing happens if it is there already.
 
@@ -106,7 +131,15 @@ class Emitted(NamedTuple):
     sent: int
 
 
-Write = Put | Delete | Append | Emit
+Write = Put | Delete | Append | Drop | Emit
+Rewrap = Callable[[bytes, bytes], bytes | None]
+GENERATION_BYTES = 4
+"""Of a wrapped key, what says under which generation it is wrapped."""
+
+
+def generation_of(wrapped: bytes) -> int:
+    """Return the generation that a wrapped key says it is of."""
+    return int.from_bytes(wrapped[:GENERATION_BYTES], "big")
 
 
 class Store(Protocol):
@@ -122,6 +155,17 @@ class Store(Protocol):
         """Apply all of `writes` or none; `durable` survives power loss, otherwise kill -9; `brief` waits 5 ms at most
         for another writer, since a visitor waits too."""
 
+    def rewrap(self, generation: int, wrap: Rewrap) -> int:
+        """Take no wrapped key of a generation before this one any more, and replace each that is there; durable.
+
+        Args:
+            wrap: given an eight-byte name and the wrapped key under it, returns the one that takes its place; None
+                leaves what does not unwrap.
+
+        Returns:
+            How many were replaced.
+        """
+
     def scrub(self) -> Erasure:
         """Rid the store's files of copies of what was deleted; `pending` while a reader holds on to them."""
 
@@ -130,6 +174,9 @@ class Store(Protocol):
 
     def log(self, name: str) -> list[bytes]:
         """Return a log's entries in order."""
+
+    def logs(self) -> list[str]:
+        """Return the names of the logs that hold entries, sorted."""
 
     def due(self, now: int) -> list[tuple[bytes, Row]]:
         """Return the names and rows that have fallen due at `now` and not expired, by name."""
@@ -151,6 +198,7 @@ class MemoryStore:
         self._rows: dict[bytes, Row] = {}
         self._logs: dict[str, list[bytes]] = {}
         self._outbox: dict[bytes, Emitted] = {}
+        self._oldest = 0
         self._thread = threading.Lock()
 
     def read(self, name: bytes, now: int) -> Row | None:
@@ -181,6 +229,9 @@ class MemoryStore:
             if isinstance(write, Append):
                 logs.setdefault(write.log, []).append(write.entry)
                 continue
+            if isinstance(write, Drop):
+                logs.pop(write.log, None)
+                continue
             if isinstance(write, Emit):
                 outbox.setdefault(write.id, Emitted(write.id, write.data, write.time, 0))
                 continue
@@ -193,6 +244,8 @@ class MemoryStore:
             seen = seen if seen is not None and seen.expires > now else None
             if (seen.version if seen else 0) != write.expect:
                 return "conflict"
+            if write.wrapped is not None and generation_of(write.wrapped) < self._oldest:
+                return "conflict"
             fresh = Row(
                 value=write.value,
                 wrapped=write.wrapped or b"",
@@ -204,6 +257,15 @@ class MemoryStore:
             rows[write.name] = fresh._replace(wrapped=seen.wrapped) if seen and write.wrapped is None else fresh
         self._rows, self._logs, self._outbox = rows, logs, outbox
         return "done"
+
+    def rewrap(self, generation: int, wrap: Rewrap) -> int:
+        """See `Store.rewrap`."""
+        with self._thread:
+            self._oldest, replaced = max(self._oldest, generation), 0
+            for name, row in self._rows.items():
+                if row.wrapped and generation_of(row.wrapped) < generation and (new := wrap(name, row.wrapped)):
+                    self._rows[name], replaced = row._replace(wrapped=new), replaced + 1
+        return replaced
 
     def scrub(self) -> Erasure:
         """See `Store.scrub`."""
@@ -219,6 +281,10 @@ class MemoryStore:
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""
         return list(self._logs.get(name, ()))
+
+    def logs(self) -> list[str]:
+        """See `Store.logs`."""
+        return sorted(self._logs)
 
     def due(self, now: int) -> list[tuple[bytes, Row]]:
         """See `Store.due`."""

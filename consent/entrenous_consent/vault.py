@@ -1,7 +1,9 @@
 """The vault: a data key for each visitor and purpose, wrapped by the current generation; AES-256-GCM throughout.
 
-Associated data binds tenant, purpose, pseudonym and form, so that a ciphertext moved to another place does not open.
-Deleting a wrapped key shreds whatever it locked.
+A record's associated data binds tenant, purpose, pseudonym and form, a wrapped key's the tenant and the name of its
+row: what is moved to another place does not open. Deleting a wrapped key shreds whatever it locked; destroying a
+generation shreds every copy of a key that was wrapped under it, wherever it lies. The keys that live on are wrapped
+anew before that, for which the names of their rows suffice.
 """
 
 from __future__ import annotations
@@ -74,14 +76,13 @@ class Vault:
         self._keyring = keyring
         self._tenant = b"entrenous 1\0" + tenant.encode() + b"\0"
         self._nonces = fresh_nonces()
-        self._wrappers: dict[int, AESGCM] = {}
+        self._wrappers: dict[int, tuple[bytes, AESGCM]] = {}
 
     def create(self, purpose: str, pseudonym: bytes) -> tuple[Box, bytes]:
         """Return a box with a new data key, and that key wrapped (`WRAPPED_BYTES`)."""
-        generation = self._keyring.generation
-        key, nonce, aad = os.urandom(KEY_BYTES), self._nonces(), self._bind(purpose, pseudonym)
-        wrapped = self._wrapper(generation).encrypt(nonce, key, aad + b"wrap")
-        return Box(key, aad, self._nonces), generation.to_bytes(4, "big") + nonce + wrapped
+        key = os.urandom(KEY_BYTES)
+        wrapped = self._wrap(key, self._keyring.generation, pseudonym[:8])
+        return Box(key, self._bind(purpose, pseudonym), self._nonces), wrapped
 
     def unlock(self, wrapped: bytes, purpose: str, pseudonym: bytes) -> Box:
         """Return the box whose key `wrapped` holds.
@@ -89,25 +90,43 @@ class Vault:
         Raises:
             Unauthentic: the key was shredded, its generation destroyed, or it belongs elsewhere.
         """
-        aad = self._bind(purpose, pseudonym)
+        return Box(self._unwrap(wrapped, pseudonym[:8]), self._bind(purpose, pseudonym), self._nonces)
+
+    def rewrap(self, wrapped: bytes, name: bytes, generation: int) -> bytes:
+        """Return the same data key, wrapped under another generation.
+
+        Args:
+            name: of the row it lies under, eight bytes.
+
+        Raises:
+            Unauthentic: as `unlock` does.
+        """
+        return self._wrap(self._unwrap(wrapped, name), generation, name)
+
+    def _wrap(self, key: bytes, generation: int, name: bytes) -> bytes:
+        nonce = self._nonces()
+        sealed = self._wrapper(generation).encrypt(nonce, key, self._tenant + b"wrap\0" + name)
+        return generation.to_bytes(4, "big") + nonce + sealed
+
+    def _unwrap(self, wrapped: bytes, name: bytes) -> bytes:
         try:
             wrapper = self._wrapper(int.from_bytes(wrapped[:4], "big"))
-            key = wrapper.decrypt(wrapped[4:16], wrapped[16:], aad + b"wrap")
+            return wrapper.decrypt(wrapped[4:16], wrapped[16:], self._tenant + b"wrap\0" + name)
         except (InvalidTag, ValueError) as error:
             raise _unauthentic("its key does not unwrap") from error
-        return Box(key, aad, self._nonces)
 
     def _bind(self, purpose: str, pseudonym: bytes) -> bytes:
         return self._tenant + purpose.encode() + b"\0" + pseudonym
 
     def _wrapper(self, generation: int) -> AESGCM:
-        wrapper = self._wrappers.get(generation)
-        if wrapper is None:
-            key = self._keyring.generation_key(generation)
-            if key is None:
-                raise _unauthentic("its generation was destroyed")
-            wrapper = self._wrappers[generation] = AESGCM(key)
-        return wrapper
+        key = self._keyring.generation_key(generation)
+        if key is None:
+            self._wrappers.pop(generation, None)
+            raise _unauthentic("its generation was destroyed")
+        held = self._wrappers.get(generation)
+        if held is None or held[0] is not key:
+            held = self._wrappers[generation] = key, AESGCM(key)
+        return held[1]
 
 
 def _unauthentic(what: str) -> Unauthentic:

@@ -41,6 +41,7 @@ from entrenous_consent.pseudonyms import handle_of, keyed
 from entrenous_consent.signals import from_choices
 from entrenous_consent.sqlite import SQLiteStore
 from entrenous_consent.store import Emitted
+from entrenous_consent.upkeep import rotate, sweep, sweep_daily
 
 __all__ = ["Client", "Config", "Visitor", "system_clock"]
 
@@ -59,13 +60,15 @@ class Client:
         self._serving, self._engine, self._boundary = serving, serving.engine, keyed(keyring.boundary)
         self._process, self._closing, self._closed = os.getpid(), files, threading.Lock()
         self._keyring, self._sink, self._engine.crowd = keyring, sink, config.crowd
-        self._flusher = self._updater = self._releaser = None
+        self._flusher = self._updater = self._releaser = self._sweeper = None
         if config.flush_seconds > 0:
             self._flusher = Repeated(self._tick, config.flush_seconds, "flush")
         if config.refresh_seconds > 0:
             self._updater = Repeated(self._poll, config.refresh_seconds, "updates", jitter=True)
         if config.crowd and config.release_seconds > 0:
             self._releaser = Repeated(self._report, config.release_seconds, "reports", jitter=True)
+        if config.sweep_seconds > 0:
+            self._sweeper = Repeated(self._sweep_daily, config.sweep_seconds, "sweep", jitter=True)
         atexit.register(self.close)
         os.register_at_fork(after_in_child=partial(_after_fork, weakref.ref(self._engine)))
 
@@ -240,12 +243,21 @@ class Client:
         self._tick()
 
     def sweep(self) -> int:
-        """Delete what has expired and finish erasures that are pending; return how many rows went.
+        """Delete what has expired and finish erasures that are pending, and once a day wrap every data key anew, so
+        that copies of what was erased open no more; return how many rows went.
 
         Raises:
             Unavailable: the store cannot be written.
         """
-        return self._engine.custody.sweep(self._engine.clock())
+        return sweep(self._engine.custody, self._engine.clock())
+
+    def rotate(self) -> int:
+        """Wrap every data key anew now; see `entrenous_consent.upkeep.rotate`. Return how many live on.
+
+        Raises:
+            Unavailable: the store or the keyring cannot be written.
+        """
+        return rotate(self._engine.custody, self._engine.clock())
 
     def close(self) -> None:
         """Flush, and let go of files. Whatever is asked afterwards gets its default.
@@ -257,7 +269,7 @@ class Client:
         atexit.unregister(self.close)
         if self._flusher is not None:
             self._flusher.stop()
-        for waiter in (self._updater, self._releaser):
+        for waiter in (self._updater, self._releaser, self._sweeper):
             if waiter is not None:
                 waiter.stop(_LAST_WAIT)
         self._flush_once()
@@ -299,6 +311,14 @@ class Client:
         except Exception as error:
             _LOG.error("a report failed: %s", type(error).__name__)
             return Outcome(False, "fault", "something failed here; the log names the kind of error")
+
+    def _sweep_daily(self) -> bool:
+        try:
+            sweep_daily(self._engine.custody, self._engine.clock())
+        except Exception as error:
+            _LOG.error("the store could not be swept: %s", type(error).__name__)
+            return False
+        return True
 
     def _flush_once(self) -> None:
         try:

@@ -36,6 +36,8 @@ class Config:
         most_store_bytes: the most the store may grow to.
         flush_seconds: how often receipts reach it and other processes' updates are noticed; 0 for `flush` calls only.
         refresh_seconds: how often the publisher is asked; 0 for `refresh` calls only.
+        sweep_seconds: how often it is looked whether a day has passed since the store was last swept; 0 for `sweep`
+            calls only.
         crowd: this store holds many people, so that sums over them may be released. A device of one person has no
             crowd to hide in, and sends nothing.
         collector: where reports go: an `https://` address, or any `Sink`; None keeps them in the outbox.
@@ -54,6 +56,7 @@ class Config:
     most_store_bytes: int | None = None
     flush_seconds: float = 0.5
     refresh_seconds: float = 300.0
+    sweep_seconds: float = 3600.0
     crowd: bool = False
     collector: str | Sink | None = None
     release_seconds: float = 600.0

@@ -370,6 +370,7 @@ class Engine:
             idle = [handle for handle, seen in self._open.items() if abs(now - seen.used) > _IDLE_SECONDS]
             for handle in idle:
                 del self._open[handle]
+        self.custody.refresh()
         self._bring(now)
 
     def _bring(self, now: int, handle: bytes | None = None) -> None:

@@ -21,6 +21,7 @@ from entrenous_consent.errors import Forbidden, Unavailable
 from entrenous_consent.pending import Pending
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.store import Append, Emit, Put, Write
+from entrenous_consent.upkeep import note
 
 __all__ = ["LEDGER", "ledger_of", "release"]
 
@@ -61,7 +62,7 @@ def release(custody: Custody, active: Active, now: int, below: Callable[[int], i
         if found is not None:
             made.append(found)
     if refused is not None:
-        custody.note("refusal", {"error": "Forbidden", "what": refused.what, "place": refused.place}, now)
+        note(custody, "refusal", {"error": "Forbidden", "what": refused.what, "place": refused.place}, now)
         raise refused
     return made
 

@@ -23,6 +23,7 @@ from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Forbidden, Malformed, Missing, Refusal, Unauthentic
 from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy
+from entrenous_consent.upkeep import note
 
 __all__ = ["Serving", "cause_of"]
 
@@ -248,7 +249,7 @@ class Serving:
 
     def _note(self, kind: str, detail: Mapping[str, object]) -> None:
         try:
-            if self.engine.custody.note(kind, detail, self.engine.clock()) and kind == "refusal":
+            if note(self.engine.custody, kind, detail, self.engine.clock()) and kind == "refusal":
                 _LOG.warning("an update was refused: %s: %s", detail["place"], detail["what"])
         except Exception as error:
             _LOG.error("the audit log could not be written: %s", type(error).__name__)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
+
+from entrenous_consent.custody import Custody
+from entrenous_consent.errors import Unauthentic
+from entrenous_consent.sqlite import SQLiteStore
 
 DAY = 86_400
 
@@ -86,3 +91,49 @@ def test_a_ciphertext_moved_to_another_visitor_does_not_open(client, agreed, ask
     assert ask(other).cause == "unreadable"
     assert ask(agreed).reason == "TARGETING_MATCH"
     assert other.erase().accepted
+
+
+def test_a_backup_opens_nothing_once_its_generation_is_destroyed(shop, client, agreed, tmp_path):
+    agreed.observe_all([{"name": "view_item", "category": "boots"}] * 3)
+    gone, stayed = client.visitor("customer-7"), client.visitor("customer-8")
+    for visitor in (gone, stayed):
+        assert visitor.consent(client.example_choices).accepted
+        assert visitor.observe("view_item", category="boots").accepted
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    for path in (shop.home / "state").glob("visitors.db*"):
+        (backup / path.name).write_bytes(path.read_bytes())
+    assert gone.erase().cause == ""
+    assert opened(client, backup) == {"customer-42", "customer-7", "customer-8"}
+    shop.clock.now += DAY
+    client.sweep()
+    assert opened(client, backup) == set()
+    assert gone.export().data == {}
+    assert all(visitor.export().data["purposes"] for visitor in (agreed, stayed))
+
+
+def opened(client, backup) -> set[str]:
+    """Return who can still be read from copies of the store's files with every key of today."""
+    engine, found = client._engine, set()
+    store = SQLiteStore(backup / "visitors.db")
+    held = Custody(
+        store, engine.custody.keyring, engine.custody.counters, tenant=client.policy.tenant, epoch=client.policy.epoch
+    )
+    for name in ("customer-42", "customer-7", "customer-8"):
+        handle = client.visitor(name)._handle
+        with suppress(Unauthentic):
+            standing = held.standing(handle, client.policy, engine.clock(), move=False)
+            if standing and held.drawers(handle, standing, ["personalize"], engine.clock()):
+                found.add(name)
+    store.close()
+    return found
+
+
+def test_a_process_that_idles_lets_go_of_a_destroyed_key(shop, client, agreed):
+    other = shop.open()
+    other.visitor("customer-42").export()
+    assert other._keyring._keys["generations"].keys() == {1}
+    client.rotate()
+    other.flush()
+    assert other._keyring._keys["generations"].keys() == {2}
+    assert other.visitor("customer-42").export().data["purposes"]

@@ -22,6 +22,7 @@ from entrenous_consent.policy import PrivacyPolicy, parse_policy
 from entrenous_consent.pseudonyms import keyed
 from entrenous_consent.sqlite import SQLiteStore
 from entrenous_consent.store import Delete, Put
+from entrenous_consent.upkeep import sweep
 
 TEXT = (files("entrenous") / "demo" / "policy.toml").read_text("utf-8")
 POLICY = parse_policy(TEXT.encode())
@@ -346,7 +347,7 @@ def test_consent_itself_expires_and_a_sweep_takes_it(custody, host):
     end = custody.standing(ADA, POLICY, NOW).record.expires
     assert custody.standing(ADA, POLICY, end - 1).granted == BOTH
     assert custody.standing(ADA, POLICY, end) is None
-    assert custody.sweep(end) == 3
+    assert sweep(custody, end) == 3
     assert host.rows() == {}
 
 
@@ -459,8 +460,8 @@ def test_a_purpose_not_granted_when_the_epoch_ends_is_not_opened_and_is_left_beh
     raised = tail.replace("consent_version = 1", "consent_version = 2", 1)
     widened = parse_policy((head + purpose + raised).encode())
     opened: list[str] = []
-    real = custody._vault.unlock
-    monkeypatch.setattr(custody._vault, "unlock", lambda w, purpose, p: opened.append(purpose) or real(w, purpose, p))
+    real = custody.vault.unlock
+    monkeypatch.setattr(custody.vault, "unlock", lambda w, purpose, p: opened.append(purpose) or real(w, purpose, p))
     assert custody.standing(ADA, widened, LATER).granted == {"personalize"}
     assert set(opened) == {"consent", "personalize"}
     assert set(host.rows()) == {name_of(custody, purpose, LATER) for purpose in ("consent", "personalize")}
@@ -543,7 +544,7 @@ def test_whoever_did_not_come_for_an_epoch_is_unknown_and_their_keys_are_destroy
     key = custody.keyring.epoch_key("history", NOW // EPOCH)
     after = NOW + 2 * EPOCH
     assert custody.standing(ADA, POLICY, after) is None
-    custody.sweep(after)
+    sweep(custody, after)
     assert NOW // EPOCH not in custody.keyring.epochs()
     assert custody.keyring.epoch_key("history", NOW // EPOCH) != key
 

@@ -227,6 +227,61 @@ def test_epochs_tell_what_another_object_made(keyring, path):
     assert keyring.epochs() == {7: {"a"}}
 
 
+def test_the_next_generation_is_made_once_until_the_one_before_is_destroyed(keyring, path):
+    first = keyring.generation_key(1)
+    assert (keyring.generation, keyring.generation_made()) == (1, 0)
+    assert keyring.next_generation(1000) == 2
+    other = Keyring(path, ROOT)
+    assert other.next_generation(2000) == 2
+    assert (other.generation_made(), other.generation_key(1)) == (1000, first)
+    other.destroy_generations(2)
+    assert other.generation_key(1) is None
+    assert keyring.generation_key(1) == first
+    keyring.refresh()
+    assert keyring.generation_key(1) is None
+    assert keyring.next_generation(3000) == 3
+
+
+def test_the_last_generation_is_never_destroyed(keyring):
+    keyring.destroy_generations(99)
+    assert keyring.generation_key(1)
+    keyring.destroy_generations(1)
+    assert keyring.generation_key(1)
+
+
+def test_refreshing_reads_only_a_file_that_was_replaced(keyring, path, monkeypatch):
+    monkeypatch.setattr(keyring, "_load", lambda: pytest.fail("the file is the one that was read"))
+    keyring.refresh()
+    monkeypatch.undo()
+    made = Keyring(path, ROOT).epoch_key("measure", 7)
+    keyring.refresh()
+    assert keyring.past_epoch_key("measure", 7) == made
+
+
+def test_a_keyring_that_is_gone_says_so_when_it_is_refreshed(keyring, path):
+    path.unlink()
+    with pytest.raises(Missing):
+        keyring.refresh()
+
+
+def test_a_resealed_keyring_opens_under_the_new_root_alone(keyring, path):
+    made, other = keyring.epoch_key("measure", 7), MemoryKeyProvider()
+    keyring.reseal(other)
+    assert keyring.epoch_key("history", 7)
+    again = Keyring(path, other)
+    assert (again.boundary, again.epoch_key("measure", 7)) == (keyring.boundary, made)
+    with pytest.raises(Unauthentic):
+        Keyring(path, ROOT)
+
+
+def test_a_keyring_is_not_resealed_under_half_a_key(keyring, path):
+    before = path.read_bytes()
+    with pytest.raises(Malformed):
+        keyring.reseal(MemoryKeyProvider(b"short"))
+    assert path.read_bytes() == before
+    assert Keyring(path, ROOT).boundary == keyring.boundary
+
+
 def test_a_generation_that_never_was_has_no_key(keyring):
     assert keyring.generation == 1
     assert keyring.generation_key(2) is None

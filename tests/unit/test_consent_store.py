@@ -17,7 +17,7 @@ import pytest
 from entrenous_consent import sqlite
 from entrenous_consent.errors import Malformed, Missing, Unavailable
 from entrenous_consent.sqlite import FORMAT, SQLiteStore
-from entrenous_consent.store import Append, Delete, MemoryStore, Put, Store, Verdict, Write
+from entrenous_consent.store import Append, Delete, Drop, MemoryStore, Put, Store, Verdict, Write
 from entrenous_consent.vault import WRAPPED_BYTES
 
 NOW = 1_790_000_000
@@ -65,6 +65,49 @@ def contents(store: Store, now: int = NOW) -> list[object]:
 
 
 # The contract
+
+
+def wrapped(generation: int, filler: bytes = b"k") -> bytes:
+    return generation.to_bytes(4, "big") + filler * 60
+
+
+def test_keys_of_an_older_generation_are_replaced_and_no_more_taken(store):
+    apply(store, put(A, wrapped=wrapped(1)), put(B, wrapped=wrapped(2)), put(C, wrapped=None))
+    seen = []
+    assert store.rewrap(2, lambda name, key: seen.append((name, key)) or wrapped(2, b"n")) == 1
+    assert seen == [(A, wrapped(1))]
+    assert [row.wrapped for row in store.read_all([A, B, C], NOW)] == [wrapped(2, b"n"), wrapped(2), b""]
+    assert store.read(A, NOW)[2] == 1
+    assert apply(store, Delete(A), put(A, b"late", wrapped=wrapped(1))) == "conflict"
+    assert store.read(A, NOW).value == b"value"
+    assert apply(store, Delete(A), put(A, b"new", wrapped=wrapped(2))) == "done"
+
+
+def test_the_oldest_generation_that_is_taken_never_sinks(store):
+    store.rewrap(3, lambda name, key: None)
+    assert store.rewrap(2, lambda name, key: None) == 0
+    assert apply(store, put(wrapped=wrapped(2))) == "conflict"
+
+
+def test_a_key_that_does_not_unwrap_is_left_alone(store):
+    apply(store, put(A, wrapped=wrapped(1)))
+    assert store.rewrap(2, lambda name, key: None) == 0
+    assert store.read(A, NOW).wrapped == wrapped(1)
+
+
+def test_every_key_is_replaced_once_however_many_there_are(store):
+    names = [number.to_bytes(8, "big") for number in (*range(250), 2**64 - 1, 2**63, 2**63 - 1)]
+    apply(store, *(put(name, wrapped=wrapped(1)) for name in names))
+    assert store.rewrap(2, lambda name, key: wrapped(2)) == len(names)
+    assert {row.wrapped for row in store.read_all(names, NOW)} == {wrapped(2)}
+    assert store.rewrap(2, lambda name, key: wrapped(2)) == 0
+
+
+def test_a_log_is_dropped_whole_and_others_stay(store):
+    apply(store, Append("l", b"1"), Append("m", b"2"), Append("l", b"3"))
+    assert store.logs() == ["l", "m"]
+    apply(store, Drop("l"), Drop("none"))
+    assert (store.logs(), store.log("l"), store.log("m")) == (["m"], [], [b"2"])
 
 
 def test_what_is_absent_is_none(store):
@@ -302,15 +345,18 @@ def test_threads_that_come_and_go_leave_no_connection_each(opened):
     assert len(store._idle) == 1
 
 
-def test_a_newer_format_is_refused_and_left_alone(opened, path):
+@pytest.mark.parametrize(
+    ("written", "remedy"), [(FORMAT + 1, "upgrade"), (FORMAT - 1, "that wrote it"), (1, "that wrote it")]
+)
+def test_another_format_is_refused_and_left_alone(opened, path, written, remedy):
     opened().close()
     with sqlite3.connect(path) as other:
-        other.execute(f"pragma user_version={FORMAT + 1}")
+        other.execute(f"pragma user_version={written}")
     other.close()
     before = files(path)
-    with pytest.raises(Unavailable, match=f"is of format {FORMAT + 1}") as caught:
+    with pytest.raises(Unavailable, match=f"is of format {written}") as caught:
         opened()
-    assert "upgrade" in caught.value.remedy
+    assert remedy in caught.value.remedy
     assert files(path) == before
 
 
