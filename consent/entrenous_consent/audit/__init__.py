@@ -12,6 +12,16 @@
 
 from __future__ import annotations
 
+from entrenous_consent.audit.checkpoints import (
+    Checkpoint,
+    audit_key,
+    read_checkpoint,
+    read_growth,
+    read_inclusion,
+    sign_checkpoint,
+    write_growth,
+    write_inclusion,
+)
 from entrenous_consent.audit.entries import (
     DETAILS,
     ENTRY_LIMIT,
@@ -22,17 +32,56 @@ from entrenous_consent.audit.entries import (
     log_name,
     read_entry,
 )
-from entrenous_consent.audit.merkle import leaf_hash, root
+from entrenous_consent.audit.exports import Failure, Month, checkpoint_of, first_failure, read_leaves, write_leaves
+from entrenous_consent.audit.merkle import (
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    root,
+    root_of,
+    verify_consistency,
+    verify_inclusion,
+)
+from entrenous_consent.audit.months import RETENTION_DAYS, ended, month_end, placed, summary
+from entrenous_consent.audit.notes import VerifierKey, open_note, parse_verifier_key, sign_note
 
 __all__ = [
     "DETAILS",
     "ENTRY_LIMIT",
     "KINDS",
+    "RETENTION_DAYS",
+    "Checkpoint",
     "Entry",
+    "Failure",
+    "Month",
+    "VerifierKey",
+    "audit_key",
+    "checkpoint_of",
     "commitment",
+    "consistency_proof",
+    "ended",
     "entry",
+    "first_failure",
+    "inclusion_proof",
     "leaf_hash",
     "log_name",
+    "month_end",
+    "open_note",
+    "parse_verifier_key",
+    "placed",
+    "read_checkpoint",
     "read_entry",
+    "read_growth",
+    "read_inclusion",
+    "read_leaves",
     "root",
+    "root_of",
+    "sign_checkpoint",
+    "sign_note",
+    "summary",
+    "verify_consistency",
+    "verify_inclusion",
+    "write_growth",
+    "write_inclusion",
+    "write_leaves",
 ]
