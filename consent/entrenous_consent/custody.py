@@ -14,7 +14,7 @@ opens what is due without knowing who it is about.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -275,22 +275,58 @@ class Custody:
         Returns:
             `pending` when an erased key may still lie in a file that a reader holds on to.
         """
+
+        def chosen(before: ConsentRecord | None, salt: bytes) -> ConsentRecord:
+            return choose(policy, granted, source=source, now=now, salt=salt)
+
+        return self._choose(handle, policy, chosen, now)
+
+    def objection(
+        self, handle: bytes, policy: PrivacyPolicy, purposes: frozenset[str], *, source: str, now: int
+    ) -> Erasure:
+        """Store an objection (GDPR Art. 21): these purposes end, what else was chosen stands as it is, and no longer.
+        It is remembered as a refusal is.
+
+        Returns:
+            As `choose` does.
+        """
+
+        def narrowed(before: ConsentRecord | None, salt: bytes) -> ConsentRecord:
+            refused = choose(policy, frozenset(), source=source, now=now, salt=salt)
+            return refused if before is None else before.without(purposes, refused)
+
+        return self._choose(handle, policy, narrowed, now, kind="objection")
+
+    def _choose(
+        self,
+        handle: bytes,
+        policy: PrivacyPolicy,
+        record_of: Callable[[ConsentRecord | None, bytes], ConsentRecord],
+        now: int,
+        *,
+        kind: str = "",
+    ) -> Erasure:
         epoch = now // policy.epoch
         for _ in range(_TRIES):
             before = self.standing(handle, policy, now)
             salt = before.record.salt if before else os.urandom(SALT_BYTES)
-            record = choose(policy, granted, source=source, now=now, salt=salt)
-            held = frozenset(before.record.grants) if before else frozenset()
-            lost, won = held - granted, granted - (before.granted if before else frozenset())
+            record = record_of(before.record if before else None, salt)
+            held = frozenset(before.record.grants) if before else frozenset[str]()
+            stood = before.granted if before else frozenset[str]()
+            kept = frozenset(record.grants)
+            lost, won = held - kept, record.granted(policy, now) - stood
             consent = self._consent_row(handle, before, record, epoch)
             writes: list[Write] = [consent]
             for purpose in sorted(lost):
                 writes += self._forget(handle, purpose, epoch)
             writes += self._new_drawers(handle, won, epoch, record, now, (consent.name, consent.generation))
-            if held or granted:
-                kind = "consent.withdrawn" if lost else "consent.changed" if before else "consent.granted"
-                detail = {"granted": sorted(granted), "withdrawn": sorted(lost), "policy": policy.version}
-                writes.append(self._audit(kind, salt, handle, now, {**detail, "source": source}))
+            if kind:
+                detail = {"purposes": sorted(lost), "policy": policy.version, "source": record.source}
+                writes.append(self._audit(kind, salt, handle, now, detail))
+            elif held or kept:
+                named = "consent.withdrawn" if lost else "consent.changed" if before else "consent.granted"
+                told = {"granted": sorted(kept), "withdrawn": sorted(lost), "policy": policy.version}
+                writes.append(self._audit(named, salt, handle, now, {**told, "source": record.source}))
             if self.store.transact(writes, now=now, durable=True) == "done":
                 break
         else:

@@ -7,7 +7,7 @@ that grant's own expiry. Anything else is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.packing import pack, unpack
@@ -24,8 +24,9 @@ class ConsentRecord:
     """One visitor's choice.
 
     Attributes:
-        grants: purpose to (consent version, expiry in Unix seconds); what is not named is refused.
-        source: how the choice arrived (`app`, later `tcf`, `gpc`, a CMP's name).
+        grants: purpose to (consent version, expiry in Unix seconds); what is not named is not granted.
+        refused: purposes that the visitor was asked for and did not grant, sorted: not asked for again before the end.
+        source: how the choice arrived (`app`, `tcf`, `gpp`, `gpc`, `objection`, the name of a CMP).
         time, expires: when it was made, and when even the memory of it ends.
         salt: what the visitor's audit commitment is made with; it dies with the record.
     """
@@ -35,6 +36,7 @@ class ConsentRecord:
     time: int
     expires: int
     salt: bytes
+    refused: tuple[str, ...] = ()
 
     def granted(self, policy: PrivacyPolicy, now: int) -> frozenset[str]:
         """Return the purposes granted at `now` under `policy`: the consent gate."""
@@ -46,14 +48,33 @@ class ConsentRecord:
             if purpose in policy.purposes and version == policy.purposes[purpose].consent_version and now < expiry
         )
 
+    def unanswered(self, policy: PrivacyPolicy, now: int) -> frozenset[str]:
+        """Return the purposes to ask for at `now`: new ones, widened ones, and those whose grant has ended. A refusal
+        stands until the memory of it ends, whatever became of the purpose."""
+        if now >= self.expires:
+            return frozenset(policy.purposes)
+        return frozenset(policy.purposes) - self.granted(policy, now) - frozenset(self.refused)
+
     def until(self, now: int) -> int:
         """Return the next second at which a grant of this record ends."""
         return min((expiry for _, expiry in self.grants.values() if expiry > now), default=self.expires)
 
+    def without(self, purposes: frozenset[str], refused: ConsentRecord) -> ConsentRecord:
+        """Return this choice less some purposes, which are refused from now on; what stays granted ends when it would.
+
+        Args:
+            refused: a refusal of everything, made now: its time, source and end are taken.
+        """
+        return replace(
+            refused,
+            grants={purpose: grant for purpose, grant in self.grants.items() if purpose not in purposes},
+            refused=tuple(sorted({*self.refused, *purposes})),
+        )
+
     def pack(self) -> bytes:
         """Return the record as msgpack, positional: a decision reads it."""
         grants = [[purpose, *self.grants[purpose]] for purpose in sorted(self.grants)]
-        return pack([grants, self.source, self.time, self.expires, self.salt])
+        return pack([grants, self.source, self.time, self.expires, self.salt, list(self.refused)])
 
     @classmethod
     def unpack(cls, data: bytes) -> ConsentRecord:
@@ -64,7 +85,7 @@ class ConsentRecord:
         """
         value = unpack(data, place="consent record", longest=_LIMIT)
         try:
-            entries, source, time, expires, salt = value
+            entries, source, time, expires, salt, refused = value
             grants = {purpose: (version, expiry) for purpose, version, expiry in entries}
         except (TypeError, ValueError) as error:
             raise _unreadable() from error
@@ -74,9 +95,11 @@ class ConsentRecord:
         )
         if not sound or type(source) is not str or type(salt) is not bytes or len(salt) != SALT_BYTES:
             raise _unreadable()
+        if type(refused) is not list or any(type(purpose) is not str or purpose in grants for purpose in refused):
+            raise _unreadable()
         if type(time) is not int or type(expires) is not int or time < 0 or expires < 0:
             raise _unreadable()
-        return cls(grants=grants, source=source, time=time, expires=expires, salt=salt)
+        return cls(grants=grants, source=source, time=time, expires=expires, salt=salt, refused=tuple(refused))
 
 
 def _unreadable() -> Malformed:
@@ -100,4 +123,5 @@ def choose(policy: PrivacyPolicy, granted: frozenset[str], *, source: str, now: 
         time=now,
         expires=now + max(purpose.lifetime for purpose in purposes.values()),
         salt=salt,
+        refused=tuple(sorted(purposes.keys() - granted)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -605,3 +605,54 @@ def test_no_name_is_shared_by_purposes_or_epochs(custody, host):
     assert len(first) == len(second) == 3
     assert all(not one & other for one, other in pairwise([first, second]))
     assert len(third - second) == 1
+
+
+# Objections
+
+
+def object_to(custody: Custody, *purposes: str, now: int = NOW) -> str:
+    return custody.objection(ADA, POLICY, frozenset(purposes), source="objection", now=now)
+
+
+def test_an_objection_ends_what_it_names_and_leaves_the_rest_as_it_was(custody):
+    choose(custody, "personalize", "history", "measure")
+    keep(custody, "history", b"hot", b"cold")
+    before = custody.standing(ADA, POLICY, NOW).record
+    assert object_to(custody, "history", now=NOW + DAY) == "done"
+    after = custody.standing(ADA, POLICY, NOW + DAY)
+    assert after.granted == {"personalize", "measure"}
+    assert all(after.record.grants[purpose] == before.grants[purpose] for purpose in after.granted)
+    assert after.record.refused == ("history", "improve")
+    assert (after.record.time, after.record.source) == (NOW + DAY, "objection")
+    assert entries(custody)[-1][2:5:2] == [
+        "objection",
+        {"policy": POLICY.version, "purposes": ["history"], "source": "objection"},
+    ]
+    choose(custody, "personalize", "history", "measure", now=NOW + 2 * DAY)
+    assert drawer_of(custody, "history", now=NOW + 2 * DAY).hot is None
+
+
+def test_an_objection_holds_in_every_process_at_once(host, custody):
+    other = host.custody()
+    choose(custody, "history")
+    raised = other.counters.words[0]
+    object_to(custody, "history")
+    assert other.counters.words[0] > raised
+    assert other.standing(ADA, POLICY, NOW).granted == frozenset()
+
+
+def test_who_is_unknown_may_object_and_is_not_asked_again(custody):
+    assert object_to(custody, *POLICY.purposes) == "done"
+    standing = custody.standing(ADA, POLICY, NOW)
+    assert standing.granted == standing.record.unanswered(POLICY, NOW) == frozenset()
+    assert entries(custody)[-1][2] == "objection"
+
+
+def test_an_objection_opens_no_purpose_that_was_held_under_an_older_version(custody):
+    choose(custody, "history", "measure")
+    purposes = {
+        key: replace(one, consent_version=2) if key == "measure" else one for key, one in POLICY.purposes.items()
+    }
+    widened = replace(POLICY, purposes=purposes)
+    custody.objection(ADA, widened, frozenset({"history"}), source="objection", now=NOW)
+    assert custody.standing(ADA, widened, NOW).granted == frozenset()

@@ -23,7 +23,14 @@ def record(**grants: tuple[int, int]) -> ConsentRecord:
 
 
 def written(**changes: object) -> bytes:
-    fields = {"grants": [["history", 1, NOW]], "source": "app", "time": NOW, "expires": NOW, "salt": SALT}
+    fields = {
+        "grants": [["history", 1, NOW]],
+        "source": "app",
+        "time": NOW,
+        "expires": NOW,
+        "salt": SALT,
+        "refused": [],
+    }
     return pack([*(fields | changes).values()])
 
 
@@ -35,6 +42,29 @@ def test_a_choice_grants_what_it_names_and_nothing_else():
 
 def test_a_refusal_is_remembered_as_long_as_a_grant():
     assert choose(POLICY, frozenset(), source="app", now=NOW, salt=SALT).expires == NOW + LIFETIME
+
+
+def test_who_answered_for_every_purpose_is_asked_for_none_until_a_grant_ends():
+    made = choose(POLICY, frozenset({"personalize"}), source="app", now=NOW, salt=SALT)
+    assert made.refused == tuple(sorted(set(POLICY.purposes) - {"personalize"}))
+    assert made.unanswered(POLICY, NOW + LIFETIME - 1) == frozenset()
+    assert made.unanswered(POLICY, NOW + LIFETIME) == set(POLICY.purposes)
+
+
+def test_a_widened_or_a_new_purpose_is_asked_for_and_a_refused_one_is_not():
+    made = choose(POLICY, frozenset({"personalize", "measure"}), source="app", now=NOW, salt=SALT)
+    widened = {
+        key: replace(purpose, consent_version=2) if key in ("personalize", "history") else purpose
+        for key, purpose in POLICY.purposes.items()
+    }
+    later = replace(POLICY, purposes=widened | {"recommend": replace(POLICY.purposes["measure"], key="recommend")})
+    assert made.unanswered(later, NOW) == {"personalize", "recommend"}
+
+
+def test_a_grant_that_ends_before_the_others_is_asked_for_again():
+    one = replace(record(personalize=(1, NOW + 10), history=(1, NOW + 20)), refused=("improve", "measure"))
+    assert one.unanswered(POLICY, NOW + 9) == frozenset()
+    assert one.unanswered(POLICY, NOW + 10) == {"personalize"}
 
 
 def test_a_purpose_that_the_policy_does_not_have_cannot_be_chosen():
@@ -96,6 +126,9 @@ def test_a_record_comes_back_whole():
         written(grants=[[b"history", 1, NOW]]),
         written(grants=[["history", 1, NOW], ["history", 2, NOW]]),
         written(source="x" * 70_000),
+        written(refused="measure"),
+        written(refused=[b"measure"]),
+        written(refused=["history"]),
     ],
 )
 def test_bytes_that_are_no_record_are_malformed(data):
