@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from entrenous_consent._files import locked, reaching
+from entrenous_consent.audit import placed
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
 from entrenous_consent.store import (
     GENERATION_BYTES,
+    Append,
     Delete,
     Drop,
     Emit,
@@ -241,11 +243,22 @@ class SQLiteStore:
                 elif isinstance(write, Drop):
                     run("delete from logs where log = ?", (write.log,))
                 else:
-                    run("insert into logs (log, entry) values (?, ?)", (write.log, write.entry))
+                    self._append(write, now)
                 if verdict != "done":
                     return verdict
             run("commit")
         return "done"
+
+    def _append(self, write: Append, now: int) -> None:
+        run = self._writer.execute
+
+        def entries() -> list[bytes]:
+            return [entry for (entry,) in run("select entry from logs where log = ? order by seq", (newest,))]
+
+        newest = run("select coalesce(max(log), '') from logs").fetchall()[0][0]
+        log, first = placed(newest, write.log, entries, now)
+        for entry in (*first, write.entry):
+            run("insert into logs (log, entry) values (?, ?)", (log, entry))
 
     def _put(self, put: Put, now: int) -> Verdict:
         run = self._writer.execute

@@ -22,6 +22,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from entrenous_consent.audit import placed
+
 __all__ = [
     "GENERATION_BYTES",
     "Append",
@@ -96,7 +98,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Add an entry at the end of a log."""
+    """Add an entry at the end of a log of the audit, or of the newest there is (`entrenous_consent.audit.placed`)."""
 
     log: str
     entry: bytes
@@ -227,7 +229,9 @@ class MemoryStore:
                     return "conflict"
                 continue
             if isinstance(write, Append):
-                logs.setdefault(write.log, []).append(write.entry)
+                newest = max(logs, default="")
+                log, first = placed(newest, write.log, logs.get(newest, []).copy, now)
+                logs.setdefault(log, []).extend([*first, write.entry])
                 continue
             if isinstance(write, Drop):
                 logs.pop(write.log, None)

@@ -10,7 +10,7 @@ from entrenous_consent import audit
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Unauthentic, Unavailable
 from entrenous_consent.packing import pack
-from entrenous_consent.store import Append, Delete, Put, Write
+from entrenous_consent.store import Append, Delete, Drop, Put, Write
 
 __all__ = ["GENERATION_SECONDS", "note", "rotate", "sweep", "sweep_daily"]
 
@@ -21,18 +21,32 @@ _TRIES = 8
 _ALWAYS = 1 << 53
 
 
-def sweep(custody: Custody, now: int) -> int:
-    """Delete expired rows, scrub the files, destroy the keys of epochs that are over, and once a day those that
-    wrapped the others; return how many rows went.
+def sweep(custody: Custody, now: int, *, audit_days: int = audit.RETENTION_DAYS) -> int:
+    """Delete expired rows, drop months of the audit log, scrub the files, destroy the keys of epochs that are over, and
+    once a day those that wrapped the others; return how many rows went.
+
+    Args:
+        audit_days: how long the policy keeps a month of the audit log.
 
     Raises:
         Unavailable: the store or the keyring cannot be written.
     """
+    for log in audit.ended(custody.store.logs(), now, days=audit_days):
+        _drop(custody, log, now)
     swept = custody.store.sweep(now)
     custody.keyring.retire_epochs(now // custody.epoch)
     if now - custody.keyring.generation_made() >= GENERATION_SECONDS:
         rotate(custody, now)
     return swept
+
+
+def _drop(custody: Custody, log: str, now: int) -> None:
+    """Drop a month whole; its size and root stay, in an entry of this month, which seals it if it was the open one."""
+    held = custody.store.log(log)
+    if not held:
+        return  # another process was first
+    entry = audit.entry("audit.dropped", time=now, subject=b"", detail=audit.summary(log, held))
+    custody.store.transact([Append(audit.log_name(now), entry), Drop(log)], now=now, durable=True)
 
 
 def rotate(custody: Custody, now: int) -> int:
@@ -89,8 +103,11 @@ def note(custody: Custody, kind: str, detail: Mapping[str, object], now: int) ->
     raise Unavailable("keeps changing under this entry", place="store", remedy="try again")
 
 
-def sweep_daily(custody: Custody, now: int) -> bool:
+def sweep_daily(custody: Custody, now: int, *, audit_days: int = audit.RETENTION_DAYS) -> bool:
     """Sweep unless that was done in the last day, here or in another process; say whether it was done.
+
+    Args:
+        audit_days: as in `sweep`.
 
     Raises:
         Unavailable: the store or the keyring cannot be written.
@@ -103,7 +120,7 @@ def sweep_daily(custody: Custody, now: int) -> bool:
     put = Put(name=name, value=now.to_bytes(8, "big"), expires=_ALWAYS, expect=row.version if row else 0)
     if custody.store.transact([put], now=now, durable=True) != "done":
         return False
-    sweep(custody, now)
+    sweep(custody, now, audit_days=audit_days)
     return True
 
 

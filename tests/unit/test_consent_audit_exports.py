@@ -9,6 +9,8 @@ import pytest
 from entrenous_consent import audit
 from entrenous_consent.errors import Malformed, Unauthentic
 from entrenous_consent.packing import pack, unpack
+from entrenous_consent.sqlite import SQLiteStore
+from entrenous_consent.store import Append, MemoryStore, Put
 
 SEED = bytes(range(32))
 KEY = audit.audit_key(SEED)
@@ -289,3 +291,47 @@ def test_a_drop_of_another_month_than_was_held_is_not_believed(log):
 def test_an_entry_that_speaks_of_a_drop_and_does_not_read_drops_nothing(log):
     log.held["audit 2026-12"].append(b"audit.dropped")
     assert log.failure() is None
+
+
+# In a store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request, tmp_path):
+    opened = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "visitors.db")
+    yield opened
+    opened.close()
+
+
+def put_in(store, kind: str, time: int, **detail: object) -> None:
+    entry = audit.entry(kind, time=time, subject=b"", detail=detail)
+    assert store.transact([Append(audit.log_name(time), entry)], now=time, durable=True) == "done"
+
+
+def test_a_store_seals_the_month_before_in_the_transaction_that_begins_the_next(store):
+    for month in (10, 11, 12):
+        for i in range(2):
+            put_in(store, "erasure", at(2026, month) + i, policy=1)
+    put_in(store, "erasure", at(2026, 11, 30), policy=1)
+    held = {log: store.log(log) for log in store.logs()}
+    assert {log: len(entries) for log, entries in held.items()} == {
+        "audit 2026-10": 2,
+        "audit 2026-11": 3,
+        "audit 2026-12": 4,
+    }
+    assert audit.first_failure(held, now=NOW) is None
+    assert [audit.read_entry(held[log][0]).kind for log in held] == ["erasure", "audit.sealed", "audit.sealed"]
+
+
+def test_a_log_of_another_shape_is_no_month(store):
+    for log in ("notes", "audit 2026-12", "other"):
+        assert store.transact([Append(log, b"x")], now=NOW, durable=True) == "done"
+    assert store.log("notes") == store.log("other") == store.log("audit 2026-12") == [b"x"]
+
+
+def test_a_transaction_that_does_not_happen_seals_nothing(store):
+    put_in(store, "erasure", at(2026, 11), policy=1)
+    gone = Put(name=bytes(8), value=b"", expires=NOW + 1, expect=7)
+    entry = audit.entry("erasure", time=NOW, subject=b"", detail={"policy": 1})
+    assert store.transact([Append("audit 2026-12", entry), gone], now=NOW, durable=True) == "conflict"
+    assert store.logs() == ["audit 2026-11"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.test_consent_custody import ADA, BOB, NOW, POLICY, choose, custody, drawer_of, entries, host, keep
 
-from entrenous_consent import upkeep
+from entrenous_consent import audit, upkeep
 from entrenous_consent.errors import Unauthentic, Unavailable
 from entrenous_consent.sqlite import _integer
 from entrenous_consent.upkeep import GENERATION_SECONDS, note, rotate, sweep, sweep_daily
@@ -115,3 +115,24 @@ def test_no_row_of_upkeep_is_a_visitors(custody):
     note(custody, "activation", {"policy": 1, "policy_digest": "0" * 64}, NOW)
     assert custody.standing(ADA, POLICY, NOW) is None
     assert len({upkeep._note_name(kind) for kind in ("activation", "refusal", "sweep")}) == 3
+
+
+def test_a_month_of_the_audit_log_is_dropped_when_its_time_is_over(custody):
+    choose(custody, "history")
+    (log,) = custody.store.logs()
+    held = custody.store.log(log)
+    over = audit.month_end(log) + 30 * 86_400
+    sweep(custody, over - 1, audit_days=30)
+    assert log in custody.store.logs()
+    sweep(custody, over, audit_days=30)
+    assert log not in custody.store.logs()
+    kept = {name: custody.store.log(name) for name in custody.store.logs()}
+    dropped = [one for one in map(audit.read_entry, kept[audit.log_name(over)]) if one.kind == "audit.dropped"]
+    assert [one.detail for one in dropped] == [audit.summary(log, held)]
+    assert audit.first_failure(kept, now=over, days=30) is None
+
+
+def test_a_month_that_another_process_dropped_is_dropped_once(custody, monkeypatch):
+    monkeypatch.setattr(custody.store, "logs", lambda: ["audit 2001-01"])
+    sweep(custody, NOW)
+    assert "audit.dropped" not in [one[2] for one in entries(custody)]

@@ -34,10 +34,10 @@ def placed(newest: str, wanted: str, entries: Callable[[], Sequence[bytes]], now
         newest: the newest log that holds an entry, empty for none. wanted: the log of the entry's own time.
         entries: answers the entries of `newest`; asked only where a new month begins. now: Unix seconds.
     """
+    if not (LOG_NAME.fullmatch(newest) and LOG_NAME.fullmatch(wanted)):
+        return wanted, ()
     if wanted <= newest:
         return newest, ()
-    if not newest:
-        return wanted, ()
     return wanted, (entry("audit.sealed", time=now, subject=b"", detail=summary(newest, entries())),)
 
 
