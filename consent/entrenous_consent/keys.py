@@ -1,29 +1,33 @@
-"""Keys: where the root key comes from, and the small keyring under it.
+"""Keys: the small keyring of one tenant.
 
-A `KeyProvider` hands over one root key. The keyring file, which lies *outside* the store, is sealed under that root and
-holds random keys, so that deleting one is final: the boundary key, a key for each purpose and epoch, the generations
-that wrap data keys, a key for each running experiment, the audit key. Losing the root key loses everything: that is
-the point.
+A `KeyProvider` (module `providers`) hands over one root key. The keyring file, which lies *outside* the store, is sealed
+under that root and holds random keys, so that deleting one is final: the boundary key, a key for each purpose and
+epoch, the generations that wrap data keys, a key for each running experiment, the audit key.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from entrenous_consent._files import locked, reaching, sync_directory, write_whole
-from entrenous_consent.errors import Malformed, Missing, Unauthentic, Unavailable
+from entrenous_consent._files import locked, reaching, write_whole
+from entrenous_consent.errors import Unauthentic, Unavailable
 from entrenous_consent.packing import pack, unpack
+from entrenous_consent.providers import (
+    KEY_BYTES,
+    EnvironmentKeyProvider,
+    FileKeyProvider,
+    KeyProvider,
+    MemoryKeyProvider,
+    checked,
+)
 
 __all__ = [
     "KEY_BYTES",
@@ -35,103 +39,8 @@ __all__ = [
     "write_whole",
 ]
 
-KEY_BYTES = 32
 _KEYRING_LIMIT = 1 << 20
 _AAD = b"entrenous keyring 1"
-
-
-class KeyProvider(Protocol):
-    """Where the root key lives: a file, the environment, an OS keyring, a KMS."""
-
-    def root(self) -> bytes:
-        """Return the 32-byte root key.
-
-        Raises:
-            Missing: there is none. Unavailable: it may not be used as it lies there.
-        """
-
-    def delete(self) -> None:
-        """Destroy the root key for good."""
-
-
-class FileKeyProvider:
-    """The root key in a file that only its owner may read (0600); made on first use."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def root(self) -> bytes:
-        """Return the key; refuse a file that others may read."""
-        with reaching(self._path):
-            if not self._path.exists():
-                self._make()
-            with self._path.open("rb") as file:
-                mode, key = os.fstat(file.fileno()).st_mode, file.read(KEY_BYTES + 1)
-        if stat.S_IMODE(mode) & 0o077:
-            raise Unavailable("others may read it", place=str(self._path), remedy="chmod 600 and consider it seen")
-        return _checked(key, str(self._path))
-
-    def _make(self) -> None:
-        """Put a whole key in place unless another process was first: a name that exists never names half a key."""
-        fd, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(os.urandom(KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                os.link(name, self._path)
-        finally:
-            os.unlink(name)
-        sync_directory(self._path.parent)
-
-    def delete(self) -> None:
-        """Overwrite the file, then remove it."""
-        with reaching(self._path):
-            if self._path.exists():
-                with self._path.open("r+b") as file:
-                    file.write(bytes(KEY_BYTES))
-                    file.flush()
-                    os.fsync(file.fileno())
-                self._path.unlink()
-                sync_directory(self._path.parent)
-
-
-class EnvironmentKeyProvider:
-    """The root key in an environment variable, as 64 hexadecimal digits."""
-
-    def __init__(self, variable: str) -> None:
-        self._variable = variable
-
-    def root(self) -> bytes:
-        """Return the key."""
-        value = os.environ.get(self._variable)
-        if value is None:
-            raise Missing("is not set", place=self._variable, remedy="set it to 64 hexadecimal digits")
-        if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-            raise Malformed("is not 64 hexadecimal digits", place=self._variable, remedy="set it anew")
-        return bytes.fromhex(value)
-
-    def delete(self) -> None:
-        """Remove it from this process; whoever set it must remove it there."""
-        os.environ.pop(self._variable, None)
-
-
-class MemoryKeyProvider:
-    """A root key that lives and dies with this object: demos and tests."""
-
-    def __init__(self, key: bytes | None = None) -> None:
-        self._key = key if key is not None else os.urandom(KEY_BYTES)
-
-    def root(self) -> bytes:
-        """Return the key."""
-        if not self._key:
-            raise Missing("was deleted", place="root key", remedy="what it locked is gone; begin with a new keyring")
-        return self._key
-
-    def delete(self) -> None:
-        """Forget it."""
-        self._key = b""
 
 
 class Keyring:
@@ -152,7 +61,7 @@ class Keyring:
 
     def __init__(self, path: Path, provider: KeyProvider, *, public: Mapping[str, bytes] | None = None) -> None:
         self._path = path.absolute()
-        self._root = AESGCM(_checked(provider.root(), "root key"))
+        self._root = AESGCM(checked(provider.root(), "root key"))
         self._thread = threading.Lock()
         self._public = dict(public or {})
         self._seen = (0, 0)
@@ -228,7 +137,7 @@ class Keyring:
         Raises:
             Malformed: the new root key is not one. Missing, Unavailable: as its provider says.
         """
-        root = AESGCM(_checked(provider.root(), "root key"))
+        root = AESGCM(checked(provider.root(), "root key"))
         with self._locked():
             self._keys, self._root = self._load(), root
             self._save(self._keys)
@@ -315,12 +224,6 @@ class Keyring:
                 "does not open under this root key", place=str(self._path), remedy="use the root key it was made with"
             ) from error
         return unpack(plain, place=str(self._path), longest=_KEYRING_LIMIT)  # type: ignore[no-any-return]
-
-
-def _checked(key: bytes, place: str) -> bytes:
-    if len(key) != KEY_BYTES:
-        raise Malformed(f"is not {KEY_BYTES} bytes", place=place, remedy="restore it from your key backup")
-    return key
 
 
 def _new() -> bytes:

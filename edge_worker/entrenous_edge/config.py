@@ -16,6 +16,7 @@ from entrenous import Config, Deployment
 from entrenous_consent._files import reaching
 from entrenous_consent.errors import Malformed, Missing, Unavailable
 from entrenous_consent.parsing import Table
+from entrenous_consent.providers import KeyProvider, provider_of
 
 __all__ = ["Address", "EdgeConfig", "read_config"]
 
@@ -43,6 +44,7 @@ class EdgeConfig:
     Attributes:
         source, root, tenant, bundle, state, keys, collector: as `entrenous.Config` and `Deployment` take them.
         listen: the public port. admin: metrics and operation. admin_token, token_key: secrets.
+        root_key: where the keyring's root key is; see `entrenous_consent.providers.provider_of`.
         publishable_keys: open decisions and events. allow_origins: pages of other sites that may call.
         clock_by_admin: events and decisions are dated by the admin port, for replays; refused unless both listen here.
     """
@@ -53,6 +55,7 @@ class EdgeConfig:
     bundle: str
     state: Path
     keys: Path
+    root_key: KeyProvider
     collector: str
     listen: Address
     admin: Address
@@ -73,6 +76,7 @@ class EdgeConfig:
             deployment=deployment,
             state=self.state,
             keys=self.keys,
+            key_provider=self.root_key,
             crowd=True,
             collector=self.collector or None,
             refresh_seconds=self.refresh_seconds,
@@ -114,6 +118,7 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         bundle=top.name("bundle"),
         state=base / top.text("state"),
         keys=base / top.text("keys"),
+        root_key=provider_of(top.text("root_key", "file"), base / top.text("keys")),
         collector=top.text("collector", ""),
         listen=listen,
         admin=admin,
