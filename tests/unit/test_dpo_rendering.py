@@ -100,6 +100,10 @@ def test_text_says_everything_within_its_width():
     assert text.endswith("Made from nothing.\n")
 
 
+def test_an_empty_section_is_its_heading():
+    assert render(EMPTY, "text") == "Rien\n====\n\n\nA\n-\n"
+
+
 def test_json_gives_data_and_words():
     said = json.loads(render(WHOLE, "json"))
     assert (said["format"], said["kind"], said["language"], said["data"]) == (1, "test", "en", {"n": 1})

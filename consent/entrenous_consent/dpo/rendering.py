@@ -142,7 +142,7 @@ def render(document: Document, form: str) -> str:
 
 def _text(document: Document) -> str:
     parts = [plain(document.title), "=" * min(len(plain(document.title)), _WIDTH)]
-    parts += [_text_block(block) for block in document.lead]
+    parts.append("\n\n".join(_text_block(block) for block in document.lead))
     for section in document.sections:
         parts += _text_section(section, "-")
     parts += [f"\n{_wrapped(line)}" for line in document.footer]
@@ -153,8 +153,8 @@ def _text_section(section: Section, line: str) -> Iterator[str]:
     heading = plain(section.heading)
     yield f"\n{heading}"
     yield line * min(len(heading), _WIDTH)
-    for block in section.blocks:
-        yield _text_block(block)
+    if section.blocks:
+        yield "\n\n".join(_text_block(block) for block in section.blocks)
     for inner in section.sections:
         yield from _text_section(inner, "·")
 
