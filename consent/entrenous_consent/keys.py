@@ -1,8 +1,8 @@
 """Keys: the small keyring of one tenant.
 
-A `KeyProvider` (module `providers`) hands over one root key. The keyring file, which lies *outside* the store, is sealed
-under that root and holds random keys, so that deleting one is final: the boundary key, a key for each purpose and
-epoch, the generations that wrap data keys, a key for each running experiment, the audit key.
+A `KeyProvider` (module `providers`) hands over one root key. The keyring file, which lies *outside* the store, is
+sealed under that root and holds random keys, so that deleting one is final: the boundary key, a key for each purpose
+and epoch, the generations that wrap data keys, a key for each running experiment, the audit key.
 """
 
 from __future__ import annotations
