@@ -69,6 +69,8 @@ _OLDER = (
 )
 _BEFORE_ALL = float("-inf")
 _REWRAPPED_AT_ONCE = 100
+_ENTRIES = "select cast(entry as blob) from logs where log = ? order by seq"
+"""Whatever somebody else put there is read as bytes, so that a verification can name it."""
 _READ_WAIT = 0.005
 _WRITE_WAIT = 1.0
 _SCRUB_WAIT = 1.0
@@ -253,9 +255,9 @@ class SQLiteStore:
         run = self._writer.execute
 
         def entries() -> list[bytes]:
-            return [entry for (entry,) in run("select entry from logs where log = ? order by seq", (newest,))]
+            return [entry for (entry,) in run(_ENTRIES, (newest,))]
 
-        newest = run("select coalesce(max(log), '') from logs").fetchall()[0][0]
+        newest = run("select coalesce(cast(max(log) as text), '') from logs").fetchall()[0][0]
         log, first = placed(newest, write.log, entries, now)
         for entry in (*first, write.entry):
             run("insert into logs (log, entry) values (?, ?)", (log, entry))
@@ -367,11 +369,11 @@ class SQLiteStore:
 
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""
-        return [entry for (entry,) in self._query("select entry from logs where log = ? order by seq", (name,))]
+        return [entry for (entry,) in self._query(_ENTRIES, (name,))]
 
     def logs(self) -> list[str]:
         """See `Store.logs`."""
-        return [log for (log,) in self._query("select distinct log from logs order by log", ())]
+        return [log for (log,) in self._query("select distinct cast(log as text) from logs order by 1", ())]
 
     def due(self, now: int) -> list[tuple[bytes, Row]]:
         """See `Store.due`."""

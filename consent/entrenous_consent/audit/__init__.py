@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from entrenous_consent.audit.checkpoints import (
     Checkpoint,
+    Growth,
+    Inclusion,
     audit_key,
     read_checkpoint,
     read_growth,
@@ -53,6 +55,8 @@ __all__ = [
     "Checkpoint",
     "Entry",
     "Failure",
+    "Growth",
+    "Inclusion",
     "Month",
     "VerifierKey",
     "audit_key",
