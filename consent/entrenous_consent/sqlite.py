@@ -22,8 +22,10 @@ from entrenous_consent._files import locked, reaching
 from entrenous_consent.audit import placed
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
 from entrenous_consent.store import (
+    ALWAYS,
     GENERATION_BYTES,
     Append,
+    Census,
     Delete,
     Drop,
     Emit,
@@ -69,6 +71,10 @@ _OLDER = (
 )
 _BEFORE_ALL = float("-inf")
 _REWRAPPED_AT_ONCE = 100
+_CENSUS = (
+    "select coalesce(sum(expires > ?), 0), coalesce(sum(expires <= ?), 0), "
+    "coalesce(min(case when expires > ? then expires end), 0) from records where expires < ?"
+)
 _ENTRIES = "select cast(entry as blob) from logs where log = ? order by seq"
 """Whatever somebody else put there is read as bytes, so that a verification can name it."""
 _READ_WAIT = 0.005
@@ -366,6 +372,10 @@ class SQLiteStore:
             self._writer.execute("vacuum")
         self.scrub()
         return len(expired)
+
+    def census(self, now: int) -> Census:
+        """See `Store.census`."""
+        return Census._make(self._query(_CENSUS, (now, now, now, ALWAYS))[0])
 
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""

@@ -25,8 +25,10 @@ from typing import Literal, NamedTuple, Protocol
 from entrenous_consent.audit import placed
 
 __all__ = [
+    "ALWAYS",
     "GENERATION_BYTES",
     "Append",
+    "Census",
     "Delete",
     "Drop",
     "Emit",
@@ -133,6 +135,22 @@ class Emitted(NamedTuple):
     sent: int
 
 
+class Census(NamedTuple):
+    """What a store holds that ends one day, whoever it is about.
+
+    Attributes:
+        rows: that may be read. expired: that may not, and wait for the sweep. earliest: when the first of `rows` ends,
+            Unix seconds, 0 where there is none.
+    """
+
+    rows: int
+    expired: int
+    earliest: int
+
+
+ALWAYS = 1 << 53
+"""The expiry of rows that belong to no visitor and never end."""
+
 Write = Put | Delete | Append | Drop | Emit
 Rewrap = Callable[[bytes, bytes], bytes | None]
 GENERATION_BYTES = 4
@@ -173,6 +191,9 @@ class Store(Protocol):
 
     def sweep(self, now: int) -> int:
         """Delete what has expired at `now`; return how many rows went."""
+
+    def census(self, now: int) -> Census:
+        """Return how much is held at `now`; rows that never end, which belong to no visitor, are left out."""
 
     def log(self, name: str) -> list[bytes]:
         """Return a log's entries in order."""
@@ -281,6 +302,12 @@ class MemoryStore:
             living = {name: row for name, row in self._rows.items() if row.expires > now}
             swept, self._rows = len(self._rows) - len(living), living
         return swept
+
+    def census(self, now: int) -> Census:
+        """See `Store.census`."""
+        ends = [row.expires for row in self._rows.values() if row.expires < ALWAYS]
+        living = [end for end in ends if end > now]
+        return Census(rows=len(living), expired=len(ends) - len(living), earliest=min(living, default=0))
 
     def log(self, name: str) -> list[bytes]:
         """See `Store.log`."""

@@ -344,8 +344,14 @@ def test_a_root_key_may_come_from_the_environment(run, home, tmp_path, monkeypat
     root = FileKeyProvider(home / "keys" / "root.key").root()
     (home / "keys" / "root.key").unlink()
     monkeypatch.setenv("SHOP_ROOT_KEY", root.hex())
-    assert run("checkpoint", tmp_path / "note", "--root-key-env", "SHOP_ROOT_KEY")[0] == 0
+    assert run("checkpoint", tmp_path / "note", "--root-key", "environment:SHOP_ROOT_KEY")[0] == 0
     assert not (home / "keys" / "root.key").exists()
+
+
+def test_a_root_key_that_is_nowhere_is_refused(run, tmp_path):
+    code, _, err = run("checkpoint", tmp_path / "note", "--root-key", "under the mat")
+    assert code == 2
+    assert "write file, environment:VARIABLE or keyring:SERVICE" in err
 
 
 def test_a_document_goes_where_it_is_told(run, tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from entrenous_consent import sqlite
 from entrenous_consent.errors import Malformed, Missing, Unavailable
 from entrenous_consent.sqlite import FORMAT, SQLiteStore
-from entrenous_consent.store import Append, Delete, Drop, MemoryStore, Put, Store, Verdict, Write
+from entrenous_consent.store import ALWAYS, Append, Delete, Drop, MemoryStore, Put, Store, Verdict, Write
 from entrenous_consent.vault import WRAPPED_BYTES
 
 NOW = 1_790_000_000
@@ -600,3 +600,13 @@ def test_an_overwritten_key_leaves_no_copy(opened, path):
     apply(store, put(expect=1, wrapped=OTHER))
     store.scrub()
     assert _copies(path, {KEY}) == 0 < _copies(path, {OTHER})
+
+
+def test_a_census_counts_what_ends_one_day(store):
+    assert store.census(NOW) == (0, 0, 0)
+    ends = (NOW + 10, NOW + 20, NOW, NOW - 1, ALWAYS)
+    for i, expires in enumerate(ends):
+        put = Put(name=i.to_bytes(8, "big"), value=b"", expires=expires, expect=0)
+        assert store.transact([put], now=NOW, durable=False) == "done"
+    assert store.census(NOW) == (2, 2, NOW + 10)
+    assert store.census(NOW + 20) == (0, 4, 0)

@@ -91,7 +91,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _checkpoint(arguments: argparse.Namespace) -> int:
-    keyring = host.keyring_of(arguments.keys, arguments.root_key_env)
+    keyring = host.keyring_of(arguments.keys, arguments.root_key)
     with host.opened_store(arguments.state) as store:
         host.noted(store, "audit checkpoint", host.system_clock())
         held = host.held_logs(store)
@@ -145,7 +145,7 @@ def _verify_proof(arguments: argparse.Namespace) -> int:
 
 
 def _prove(arguments: argparse.Namespace) -> int:
-    keyring = host.keyring_of(arguments.keys, arguments.root_key_env)
+    keyring = host.keyring_of(arguments.keys, arguments.root_key)
     key = audit.audit_key(keyring.audit)
     before = _read_checkpoint(arguments.since, key) if arguments.since is not None else None
     with host.opened_store(arguments.state) as store:
@@ -182,7 +182,7 @@ def _key_of(arguments: argparse.Namespace) -> audit.VerifierKey:
         return audit.parse_verifier_key(arguments.key, place="--key")
     if arguments.keys is None:
         raise Missing("names no key", place="audit verify", remedy="add --key, or --keys for the keyring's own")
-    return audit.audit_key(host.keyring_of(arguments.keys, arguments.root_key_env).audit)
+    return audit.audit_key(host.keyring_of(arguments.keys, arguments.root_key).audit)
 
 
 def _read_checkpoint(path: Path, key: audit.VerifierKey) -> audit.Checkpoint:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from entrenous_consent import audit
 from entrenous_consent.errors import Missing
-from entrenous_consent.keys import EnvironmentKeyProvider, FileKeyProvider, KeyProvider, Keyring
+from entrenous_consent.keys import Keyring
+from entrenous_consent.providers import provider_of
 from entrenous_consent.sqlite import SQLiteStore
 from entrenous_consent.store import Append, Store
 
@@ -35,12 +36,15 @@ def with_state(parser: argparse.ArgumentParser, *, required: bool = True) -> arg
 
 
 def with_keys(parser: argparse.ArgumentParser, *, required: bool = True) -> argparse.ArgumentParser:
-    """Add `--keys` and `--root-key-env`: where the keyring is, and where its root key is if not beside it."""
+    """Add `--keys` and `--root-key`: where the keyring is, and where its root key is if not beside it."""
     parser.add_argument(
         "--keys", type=Path, required=required, metavar="DIR", help="the directory of the keyring, as the client has it"
     )
     parser.add_argument(
-        "--root-key-env", metavar="NAME", help="the root key is in this environment variable, not in KEYS/root.key"
+        "--root-key",
+        default="file",
+        metavar="WHERE",
+        help="where the root key is: file (KEYS/root.key, the default), environment:VARIABLE or keyring:SERVICE",
     )
     return parser
 
@@ -62,19 +66,21 @@ def opened_store(state: Path) -> Iterator[SQLiteStore]:
         store.close()
 
 
-def keyring_of(keys: Path, root_key_env: str | None = None) -> Keyring:
+def keyring_of(keys: Path, root_key: str = "file") -> Keyring:
     """Return the keyring in a client's key directory.
+
+    Args:
+        root_key: as `entrenous_consent.providers.provider_of` reads it.
 
     Raises:
         Missing: it, or its root key, is not there. Unauthentic: it does not open under that root key.
     """
-    path, beside = keys / "keyring", keys / "root.key"
-    provider: KeyProvider = EnvironmentKeyProvider(root_key_env) if root_key_env else FileKeyProvider(beside)
-    for needed in (path,) if root_key_env else (path, beside):
+    path = keys / "keyring"
+    for needed in (path, keys / "root.key") if root_key == "file" else (path,):
         if not needed.is_file():
-            remedy = "name the key directory of a client that ran, and --root-key-env if its root key is elsewhere"
+            remedy = "name the key directory of a client that ran, and --root-key if its root key is elsewhere"
             raise Missing("is not there", place=str(needed), remedy=remedy)
-    return Keyring(path, provider)
+    return Keyring(path, provider_of(root_key, keys))
 
 
 def noted(store: Store, verb: str, now: int) -> None:
