@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup check test bench bench-smoke demo demo-model clean
+.PHONY: setup check test fuzz bench bench-smoke demo demo-model clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -23,6 +23,9 @@ check: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz.signals --out docs/evidence/fuzz.txt
 
 bench: $(STAMP)
 	$(BIN)/pytest benches --benchmark-only --benchmark-disable-gc -p no:randomly
