@@ -17,6 +17,7 @@ BASELINES = {
     "event": "test_identity_call_again",
     "update": "test_bare_get_of_the_bundle",
     "worker": "test_plain_reply",
+    "signals": "test_base64_alone",
 }
 
 

@@ -45,8 +45,8 @@ POLICY, SPEC, BUNDLE = (
     SECTIONS[title] for title in ("Privacy policy", "Training specification", "Bundle and manifest")
 )
 SHIPPED_BUNDLE = files("entrenous.demo").joinpath("bundle.msgpack").read_bytes()
-OWN_NAMES = re.compile(r"\.clip$|\.choice$|^models$")
-"""Tables whose keys are the author's own: metrics, tranches, models."""
+OWN_NAMES = re.compile(r"\.clip$|\.choice$|^models$|\.consent_mode$")
+"""Tables whose keys are the author's own: metrics, tranches, models, purposes."""
 GETTERS = {
     "array": "array",
     "blob": "bytes",
