@@ -211,11 +211,48 @@ class Custody:
         Raises:
             Forbidden: a drawer of a purpose that `standing` does not grant.
         """
+        writes = self._kept(standing, changed)
+        writes += [one.put(guard=(standing.row, standing.generation)) for one in pending]
+        verdict = self.store.transact(writes, now=now, durable=False, brief=brief)
+        if verdict == "done":
+            self.counters.raise_shard(self.counters.shard_of(handle))
+        return verdict
+
+    def correct(
+        self,
+        handle: bytes,
+        standing: Standing,
+        changed: Sequence[tuple[Drawer, int]],
+        detail: Mapping[str, object],
+        now: int,
+    ) -> Verdict:
+        """Write drawers back as `save` does, with the audit entry of a correction; durable.
+
+        Args:
+            detail: what the entry says beside who and when.
+        """
+        entry = self._audit("correction", standing.record.salt, handle, now, detail)
+        verdict = self.store.transact([*self._kept(standing, changed), entry], now=now, durable=True)
+        if verdict == "done":
+            self.counters.raise_shard(self.counters.shard_of(handle))
+        return verdict
+
+    def join(self, parts: Mapping[bytes, tuple[Standing, Sequence[tuple[Drawer, int]]]], now: int) -> Verdict:
+        """Write drawers of several visitors back, by handle, all or nothing; durable. See `save`."""
+        writes = [write for standing, changed in parts.values() for write in self._kept(standing, changed)]
+        verdict = self.store.transact(writes, now=now, durable=True)
+        if verdict == "done":
+            for handle in parts:
+                self.counters.raise_shard(self.counters.shard_of(handle))
+        return verdict
+
+    def _kept(self, standing: Standing, changed: Sequence[tuple[Drawer, int]]) -> list[Write]:
+        """Return the writes that store drawers under the consent they were made under."""
         writes: list[Write] = []
+        guard = (standing.row, standing.generation)
         for drawer, expires in changed:
             if drawer.purpose not in standing.granted:
                 raise Forbidden("is not granted", place=f"purpose {drawer.purpose}", remedy="ask for its drawer again")
-            guard = (standing.row, standing.generation)
             hot = drawer.box.seal(b"hot", drawer.hot or b"")
             writes.append(
                 Put(
@@ -234,11 +271,7 @@ class Custody:
                 )
             elif drawer.wrapped is not None:
                 writes.append(Delete(drawer.cold_name))  # a cold row that outlived its key
-        writes += [one.put(guard=(standing.row, standing.generation)) for one in pending]
-        verdict = self.store.transact(writes, now=now, durable=False, brief=brief)
-        if verdict == "done":
-            self.counters.raise_shard(self.counters.shard_of(handle))
-        return verdict
+        return writes
 
     def owed(self, now: int) -> list[Pending]:
         """Return every pending row that is due, opened without a handle; what does not open is left out.

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import weakref
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,20 +25,19 @@ from entrenous._background import Repeated
 from entrenous.active import Active
 from entrenous.bundle import Manifest
 from entrenous.config import Config, system_clock
-from entrenous.decision import Decision, Outcome
+from entrenous.decision import Outcome
 from entrenous.engine import Engine
-from entrenous.events import Event, parse_event
 from entrenous.release import release
 from entrenous.sending import HttpSink, Sink, public_key, send
 from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
+from entrenous.visitor import Visitor
 from entrenous_consent.custody import Custody
-from entrenous_consent.errors import Malformed, Refusal, Unauthentic, Unavailable
+from entrenous_consent.errors import Malformed, Refusal, Unavailable
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import FileKeyProvider, Keyring, MemoryKeyProvider
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import handle_of, keyed
-from entrenous_consent.signals import from_choices
 from entrenous_consent.sqlite import SQLiteStore
 from entrenous_consent.store import Emitted
 from entrenous_consent.upkeep import rotate, sweep, sweep_daily
@@ -160,12 +159,26 @@ class Client:
         """What a decision may be told of the moment, by the bundle in force."""
         return frozenset(self._engine.active.supplied)
 
-    def visitor(self, identifier: str) -> Visitor:
-        """Return the visitor of this identifier, which is pseudonymised here and dropped."""
+    def visitor(self, identifier: str, *, minor: bool = False) -> Visitor:
+        """Return the visitor of this identifier, which is pseudonymised here and dropped.
+
+        Args:
+            minor: known not to be of age: nothing is scored or stored, and what was kept before that was known goes.
+        """
         try:
-            return Visitor(self._engine, handle_of(identifier, self._boundary))
+            handle = handle_of(identifier, self._boundary)
         except Refusal as error:
             return Visitor(self._engine, None, Outcome(False, "bad_identifier", str(error)))
+        if minor:
+            return Visitor(self._engine, None, self._without(handle))
+        return Visitor(self._engine, handle)
+
+    def _without(self, handle: bytes) -> Outcome:
+        try:
+            self._engine.forget_known(handle)
+        except Exception as error:
+            _LOG.error("what is kept of a minor could not be erased: %s", type(error).__name__)
+        return _MINOR
 
     def refresh(self) -> Outcome:
         """Ask the publisher now; switch to what serves from now on, the policy first. Never raises.
@@ -249,7 +262,7 @@ class Client:
         Raises:
             Unavailable: the store cannot be written.
         """
-        return sweep(self._engine.custody, self._engine.clock())
+        return sweep(self._engine.custody, self._engine.clock(), audit_days=self.policy.audit_days)
 
     def rotate(self) -> int:
         """Wrap every data key anew now; see `entrenous_consent.upkeep.rotate`. Return how many live on.
@@ -314,7 +327,7 @@ class Client:
 
     def _sweep_daily(self) -> bool:
         try:
-            sweep_daily(self._engine.custody, self._engine.clock())
+            sweep_daily(self._engine.custody, self._engine.clock(), audit_days=self.policy.audit_days)
         except Exception as error:
             _LOG.error("the store could not be swept: %s", type(error).__name__)
             return False
@@ -327,111 +340,7 @@ class Client:
             _LOG.error("receipts could not be written: %s", type(error).__name__)
 
 
-class Visitor:
-    """The person at the device. Holds a handle, never the identifier it came from."""
-
-    __slots__ = ("_engine", "_handle", "_refused")
-
-    def __init__(self, engine: Engine, handle: bytes | None, refused: Outcome | None = None) -> None:
-        self._engine, self._handle, self._refused = engine, handle, refused or Outcome(True)
-
-    def consent(self, choices: Mapping[str, bool]) -> Outcome:
-        """Take in the visitor's whole choice: what it does not name is refused.
-
-        Returns:
-            Accepted; or why not, with the choice before it still in force. Cause `pending`: accepted, and what was
-            withdrawn is unreadable, but a reader of the store's files still delays its last trace; `Client.sweep`
-            finishes.
-        """
-
-        def work(handle: bytes) -> Outcome:
-            granted = from_choices(self._engine.active.policy, choices)
-            erased = self._engine.choose(handle, granted, "app")
-            return Outcome(True, "" if erased == "done" else erased)
-
-        return self._answer(work)
-
-    def observe(self, name: str, *, time: int | None = None, **properties: Any) -> Outcome:
-        """Take in one event, kept once this answers.
-
-        Args:
-            name: one of `entrenous.events.EVENT_NAMES`. time: Unix seconds, now by default.
-            properties: see `entrenous.events.parse_event`.
-        """
-        return self.observe_all([{"name": name, "time": time, **properties}])[0]
-
-    def observe_all(self, events: Iterable[Mapping[str, Any]]) -> list[Outcome]:
-        """Take in several events at once; one that is refused does not hold up the others.
-
-        Args:
-            events: mappings with `name`, optionally `time`, and the event's properties.
-        """
-        outcomes: list[Outcome] = []
-        parsed: list[tuple[int, Event]] = []
-
-        def work(handle: bytes) -> Outcome:
-            now = self._engine.clock()
-            for i, described in enumerate(_several(events)):
-                try:
-                    parsed.append((i, _parse(described, now)))
-                    outcomes.append(_TAKEN)
-                except Exception as error:
-                    outcomes.append(_failed(error))
-            if parsed:
-                causes = self._engine.observe(handle, [event for _, event in parsed], now)
-                for (i, _), cause in zip(parsed, causes, strict=True):
-                    outcomes[i] = Outcome(not cause, cause)
-            return Outcome(True)
-
-        whole = self._answer(work)
-        if whole.accepted:
-            return outcomes
-        for i, _ in parsed:
-            outcomes[i] = whole
-        return outcomes or [whole]
-
-    def decide(self, name: str, default: Any, context: Mapping[str, Any] | None = None) -> Decision:
-        """Return the decision `name` for this visitor; `default` with a reason wherever there is none.
-
-        Args:
-            context: what this page or till knows and no profile does, by context key.
-        """
-        handle = self._handle
-        if handle is None:
-            return Decision(default, "ERROR", self._refused.cause)
-        try:
-            return self._engine.decide(handle, name, default, context)
-        except Exception as error:
-            return Decision(default, "ERROR", _cause(error))
-
-    def export(self) -> Outcome:
-        """Return, as `data`, everything kept about this visitor in plain values (GDPR Art. 15, 20); empty for
-        nothing."""
-        return self._answer(lambda handle: Outcome(True, data=self._engine.export(handle)))
-
-    def erase(self) -> Outcome:
-        """Erase everything kept about this visitor (GDPR Art. 17).
-
-        Returns:
-            Accepted. Cause `pending`: gone for every reader, but a reader of the store's files still delays its last
-            trace; call again.
-        """
-
-        def work(handle: bytes) -> Outcome:
-            erased = self._engine.erase(handle)
-            return Outcome(True, "" if erased == "done" else erased)
-
-        return self._answer(work)
-
-    def _answer(self, work: Callable[[bytes], Outcome]) -> Outcome:
-        if self._handle is None:
-            return self._refused
-        try:
-            return work(self._handle)
-        except Exception as error:
-            return _failed(error)
-
-
+_MINOR = Outcome(False, "minor", "visitor: is a minor — nothing is scored or stored")
 _ORPHANED = Outcome(False, "unavailable", "client: was opened before this process was forked — open one in each")
 
 
@@ -439,42 +348,6 @@ def _after_fork(engine: weakref.ref[Engine]) -> None:
     parents = engine()
     if parents is not None:
         parents.orphan()
-
-
-def _several(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    if isinstance(events, Mapping) or not isinstance(events, Iterable):
-        raise Malformed("expected several mappings", place="event", remedy="put one event into a list")
-    return list(events)
-
-
-def _parse(described: Mapping[str, Any], now: int) -> Event:
-    if not isinstance(described, Mapping):
-        raise Malformed("expected a mapping", place="event")
-    properties = dict(described)
-    name, moment = properties.pop("name", None), properties.pop("time", None)
-    return parse_event(name, properties, time=now if moment is None else moment, now=now)
-
-
-_TAKEN = Outcome(True)
-
-
-def _failed(error: Exception) -> Outcome:
-    if isinstance(error, Refusal):
-        return Outcome(False, _cause(error), str(error))
-    _LOG.error("a request failed: %s", type(error).__name__)
-    return Outcome(False, "fault", "something failed here; the log names the kind of error")
-
-
-_OF_THE_CALL = {"context": "bad_context", "choices": "malformed", "event": "malformed", "identifier": "bad_identifier"}
-"""Causes of what the caller got wrong, by where the error says it is; a broken document elsewhere is ours."""
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, Unavailable):
-        return "unavailable"
-    if isinstance(error, Malformed):
-        return _OF_THE_CALL.get(error.place.partition(".")[0], "unreadable")
-    return "unreadable" if isinstance(error, Unauthentic) else "fault"
 
 
 def _directory(path: Path) -> Path:

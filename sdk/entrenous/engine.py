@@ -14,22 +14,21 @@ import itertools
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from math import nan
 from typing import Any, Protocol
 
-import numpy as np
-
 from entrenous.active import Active, Result, Route, Trial
+from entrenous.context import columns_of
 from entrenous.decision import Decision, Receipt
 from entrenous.enrolment import Enrolment
 from entrenous.events import Event
 from entrenous.profile import Cold, Hot, caps_within
 from entrenous.receipts import Key, Tally, Waiting
 from entrenous_consent.custody import Custody, Drawer, Standing
-from entrenous_consent.errors import Malformed, Unavailable
+from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
+from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import bucket
 from entrenous_consent.retention import expiry
 from entrenous_consent.store import Erasure
@@ -39,12 +38,13 @@ __all__ = ["Engine", "Watch"]
 _TRIES = 8
 _MOST_OPEN = 10_000
 _IDLE_SECONDS = 1
+_LINKED_SECONDS = 1
+"""How long a visitor who signed in is taken to hold on that device what was read: its grants raise another shard."""
+_HANDLE_BYTES = 32
 _BRIEF_SECONDS = 0.005
 _WRITERS = 64
 """How many threads may write at once, one to a visitor: two would only replay each other's work. Between processes the
 store's compare-and-swap decides."""
-_FLOAT32_ENDS = 2.0**128 - 2.0**103
-"""From here on a number rounds to an infinite float32."""
 
 
 class Watch(Protocol):
@@ -106,7 +106,8 @@ class Engine:
         self._words = custody.counters.words
         self._glanced: int | None = None
         self._open: dict[bytes, _Open] = {}
-        self._enrolment = Enrolment(custody, _MOST_OPEN)
+        self._linked: dict[bytes, set[bytes]] = {}
+        self.enrolment = Enrolment(custody, _MOST_OPEN)
         self._waiting = Waiting(_MOST_OPEN)
         self._lock = threading.Lock()
         self._writing = tuple(threading.Lock() for _ in range(_WRITERS))
@@ -114,14 +115,19 @@ class Engine:
 
     # Deciding
 
-    def decide(self, handle: bytes, name: str, default: Any, context: Mapping[str, Any] | None) -> Decision:
+    def decide(
+        self, handle: bytes, name: str, default: Any, context: Mapping[str, Any] | None, device: bytes | None = None
+    ) -> Decision:
         """Return the decision `name` for the visitor; `default` wherever none can be made.
+
+        Args:
+            device: where they signed in: what is not granted there too is not used.
 
         Raises:
             Malformed: the context. Unavailable, Unauthentic: the store.
         """
         now, words = self.clock(), self._words
-        seen = self._open.get(handle)
+        seen = self._open.get(handle if device is None else handle + device)
         if (
             seen is None
             or seen.withdrawals != words[0]
@@ -129,14 +135,14 @@ class Engine:
             or seen.active is not self.active
             or not seen.since <= now < seen.until
         ):
-            seen = self._look(handle, now)
+            seen = self._look(handle, now, device)
         seen.used = now
         route = seen.routes.get(name)
         if route is None:
             if (trial := seen.trials.get(name)) is not None:
                 self._enrol(handle, seen, trial, "", now)
             return self._unrouted(seen, name, default, now)
-        supplied = self._context(seen, context) if context else []
+        supplied = columns_of(context, seen.active, seen.granted) if context else []
         margin = route.scorer.margin(seen.head, supplied, route.column)
         tranche = bisect_right(route.cuts, margin)
         if route.bucket is not None and self._bucket(seen, handle, route, route.bucket) < route.holdout:
@@ -188,7 +194,7 @@ class Engine:
         if not writing.acquire(timeout=_BRIEF_SECONDS):
             return
         try:
-            if self._enrolment.enrol(handle, seen.active.policy, seen.generation, trial, tranche, now):
+            if self.enrolment.enrol(handle, seen.active.policy, seen.generation, trial, tranche, now):
                 seen.version += 1  # our own write; if it was not the only one, the shard says so
         except Unavailable:
             return
@@ -196,39 +202,14 @@ class Engine:
             writing.release()
         seen.trials.pop(trial.decision, None)
 
-    def _context(self, seen: _Open, context: Mapping[str, Any]) -> list[tuple[int, float]]:
-        """Return the columns that the caller's context fills, for granted purposes only."""
-        if not isinstance(context, Mapping):
-            raise Malformed("expected a mapping", place="context")
-        supplied = []
-        for key, value in context.items():
-            column = seen.active.supplied.get(key)
-            if column is None:
-                known = ", ".join(sorted(seen.active.supplied)) or "none"
-                raise Malformed("has a key that this bundle does not know", place="context", remedy=f"known: {known}")
-            position, purpose, codes = column
-            if purpose not in seen.granted:
-                continue
-            if codes is not None:
-                if not isinstance(value, str):
-                    raise Malformed("expected text", place=f"context.{key}")
-                code = codes.get(value)
-                if code is not None:
-                    supplied.append((position, float(code)))
-            elif isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise Malformed("expected a number", place=f"context.{key}")
-            else:
-                supplied.append((position, _float32(value)))
-        return supplied
-
-    def _look(self, handle: bytes, now: int) -> _Open:
+    def _look(self, handle: bytes, now: int, device: bytes | None) -> _Open:
         """Open the visitor, and count what waits beside what is stored; again if a tally of theirs arrived meanwhile.
 
         All records of one visitor and consent share one count, so that two threads that opened one each count together.
         """
         while True:
             arrivals = self._waiting.arrivals(handle)
-            seen = self._read(handle, now)
+            seen = self._read(handle, now, device)
             with self._lock:
                 if self._waiting.arrivals(handle) != arrivals:
                     continue
@@ -237,16 +218,25 @@ class Engine:
                     if route is not None and route.cap is not None:
                         key = (handle, seen.generation, route.purpose)
                         seen.counted[name] += self._waiting.counted(key, name, days=route.cap.days, now=now)
-                before = self._open.get(handle)
-                if before is not None and before.generation == seen.generation:
-                    before.counted.update(seen.counted)
-                    seen.counted = before.counted
+                for before in self._opened(handle):
+                    if before.generation == seen.generation:
+                        before.counted.update(seen.counted)
+                        seen.counted = before.counted
                 if len(self._open) >= _MOST_OPEN:
                     self._open.clear()
-                self._open[handle] = seen
+                    self._linked.clear()
+                opened_as = handle if device is None else handle + device
+                if device is not None:
+                    self._linked.setdefault(handle, set()).add(opened_as)
+                self._open[opened_as] = seen
             return seen
 
-    def _read(self, handle: bytes, now: int) -> _Open:
+    def _opened(self, handle: bytes) -> list[_Open]:
+        """Return the open records of one visitor: their own, and one for each device they signed in on."""
+        keys = (handle, *self._linked.get(handle, ()))
+        return [self._open[key] for key in keys if key in self._open]
+
+    def _read(self, handle: bytes, now: int, device: bytes | None) -> _Open:
         """Read the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""
         words, shard = self._words, self.custody.counters.shard_of(handle)
         withdrawals, version = words[0], words[shard]
@@ -254,7 +244,8 @@ class Engine:
             self.watch.glance()
             self._glanced = withdrawals
         left, active = self.watch.remaining(), self.active
-        standing = self.custody.standing(handle, active.policy, now, move=False)
+        standing = self._standing(handle, device, active.policy, now, move=False)
+        left = left if device is None else min(left, _LINKED_SECONDS)
         granted = standing.granted if standing else frozenset[str]()
         stale = left <= 0
         routes = {} if stale or now >= active.expires else active.routes(granted)
@@ -287,7 +278,7 @@ class Engine:
             head=head,
             buckets={},
             counted=counted,
-            trials=self._enrolment.missing(handle, active, standing) if self.crowd and routes else {},
+            trials=self.enrolment.missing(handle, active, standing) if self.crowd and routes else {},
             stale=stale,
         )
 
@@ -305,8 +296,8 @@ class Engine:
 
     # Writing
 
-    def observe(self, handle: bytes, events: Sequence[Event], now: int) -> list[str]:
-        """Take in events of one visitor, in one transaction.
+    def observe(self, handle: bytes, events: Sequence[Event], now: int, device: bytes | None = None) -> list[str]:
+        """Take in events of one visitor, in one transaction; see `decide` for `device`.
 
         Returns:
             For each event: empty when taken in, `consent_missing` when no purpose that listens to it is granted,
@@ -315,10 +306,10 @@ class Engine:
         Raises:
             Unavailable: another process keeps writing this visitor, or the disk refuses; nothing was taken in.
         """
-        with self._writing[handle[0] % _WRITERS]:
+        with self.writing(handle):
             for _ in range(_TRIES):
                 active = self.active
-                standing = self.custody.standing(handle, active.policy, now)
+                standing = self._standing(handle, device, active.policy, now, move=True)
                 if standing is None:
                     return ["consent_missing"] * len(events)
                 names = {event.name for event in events}
@@ -327,11 +318,11 @@ class Engine:
                 wanted = frozenset().union(*(active.plans[purpose].events for purpose in listening))
                 causes = ["consent_missing" if event.name in wanted else "" for event in events]
                 changed = [
-                    (drawer, self._expires(active, standing, drawer.purpose, now))
+                    (drawer, self.expires(active, standing, drawer.purpose, now))
                     for drawer in drawers
                     if self._take(active, drawer, events, causes, now)
                 ]
-                pending = self._enrolment.count(active, handle, standing, events, causes, now) if self.crowd else []
+                pending = self.enrolment.count(active, handle, standing, events, causes, now) if self.crowd else []
                 if not (changed or pending):
                     return causes
                 if self.custody.save(handle, standing, changed, now, pending=pending) == "done":
@@ -367,13 +358,16 @@ class Engine:
         """
         now = self.clock()
         with self._lock:
-            idle = [handle for handle, seen in self._open.items() if abs(now - seen.used) > _IDLE_SECONDS]
-            for handle in idle:
-                del self._open[handle]
+            idle = [key for key, seen in self._open.items() if abs(now - seen.used) > _IDLE_SECONDS]
+            for key in idle:
+                del self._open[key]
+                if key[_HANDLE_BYTES:]:
+                    self._linked.get(key[:_HANDLE_BYTES], set()).discard(key)
+            self._linked = {handle: keys for handle, keys in self._linked.items() if keys}
         self.custody.refresh()
-        self._bring(now)
+        self.bring(now)
 
-    def _bring(self, now: int, handle: bytes | None = None) -> None:
+    def bring(self, now: int, handle: bytes | None = None) -> None:
         """Bring what waits, of one visitor or of all, to the store. The first that it can't take now ends the round:
         each try may wait a second, and the others would find it no better. That one goes last the next time."""
         with self._lock:
@@ -400,14 +394,13 @@ class Engine:
         """Let go of a tally, and have its visitor counted anew: who looked a moment ago may have counted it twice."""
         with self._lock:
             self._waiting.arrived(key, written=written)
-            seen = self._open.get(key[0])
-            if seen is not None:
+            for seen in self._opened(key[0]):
                 seen.until = seen.since
 
     def _settle(self, key: Key, tally: Tally, now: int) -> None:
         """Write one tally into its profile; nothing happens if the consent it was made under has moved on."""
         handle, generation, purpose = key
-        with self._writing[handle[0] % _WRITERS]:
+        with self.writing(handle):
             for _ in range(_TRIES):
                 active = self.active
                 standing = self.custody.standing(handle, active.policy, now)
@@ -420,22 +413,55 @@ class Engine:
                     hot, cold = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now)
                     tally.settle(hot, cold)
                     drawer.hot, drawer.cold = hot.pack(), cold.pack()
-                    changed.append((drawer, self._expires(active, standing, purpose, now)))
+                    changed.append((drawer, self.expires(active, standing, purpose, now)))
                 if not changed or self.custody.save(handle, standing, changed, now) != "conflict":
                     return
         raise Unavailable("keeps changing under these receipts", place="store")
 
-    def _expires(self, active: Active, standing: Standing, purpose: str, now: int) -> int:
+    def expires(self, active: Active, standing: Standing, purpose: str, now: int) -> int:
+        """Return until when a record of this purpose that is written now may be kept."""
         days = active.retention_days.get(purpose, 0)
         return expiry(now, consent_until=standing.record.grants[purpose][1], retention_days=days)
+
+    @contextmanager
+    def writing(self, *handles: bytes) -> Iterator[None]:
+        """Hold the other threads of this process off these visitors."""
+        with ExitStack() as held:
+            for index in sorted({handle[0] % _WRITERS for handle in handles}):
+                held.enter_context(self._writing[index])
+            yield
+
+    def _standing(
+        self, handle: bytes, device: bytes | None, policy: PrivacyPolicy, now: int, *, move: bool
+    ) -> Standing | None:
+        """Return the visitor's consent; of one who signed in on a device, only what was granted there too."""
+        standing = self.custody.standing(handle, policy, now, move=move)
+        if standing is not None and device is not None:
+            there = self.custody.standing(device, policy, now, move=move)
+            standing.granted &= there.granted if there else frozenset()
+        return standing
 
     def choose(self, handle: bytes, granted: frozenset[str], source: str) -> Erasure:
         """Store a choice; see `Custody.choose`. What was decided under the one before is brought to the store first:
         a banner that repeats a choice on every page costs no receipt and frees no cap."""
         now = self.clock()
         with suppress(Exception):  # whatever fails there must not stand in the way of a withdrawal
-            self._bring(now, handle)
+            self.bring(now, handle)
         erased = self.custody.choose(handle, self.active.policy, granted, source=source, now=now)
+        self._forget(handle)
+        return erased
+
+    def object(self, handle: bytes, purposes: frozenset[str], source: str) -> Erasure:
+        """Store an objection to some purposes; see `Custody.objection`.
+
+        Raises:
+            Malformed: the policy has no such purpose.
+        """
+        policy = self.active.policy
+        if not purposes <= policy.purposes.keys():
+            known = ", ".join(policy.purposes)
+            raise Malformed("names a purpose that the policy does not have", place="purposes", remedy=f"known: {known}")
+        erased = self.custody.objection(handle, policy, purposes, source=source, now=self.clock())
         self._forget(handle)
         return erased
 
@@ -444,71 +470,26 @@ class Engine:
         self._forget(handle)
         return self.custody.erase(handle, self.active.policy, self.clock())
 
+    def forget_known(self, handle: bytes) -> None:
+        """Erase everything kept about the visitor, if anything is."""
+        with suppress(Malformed, Unauthentic):
+            if self.custody.standing(handle, self.active.policy, self.clock(), move=False) is None:
+                return
+        self.erase(handle)
+
     def _forget(self, handle: bytes) -> None:
         with self._lock:
             self._waiting.forget(handle)
-            self._open.pop(handle, None)
-        self._enrolment.forget(handle)
+            for key in (handle, *self._linked.pop(handle, ())):
+                self._open.pop(key, None)
+        self.enrolment.forget(handle)
 
     def orphan(self) -> None:
         """Answer nothing from here on: in a forked child, files and what waits are the parent's, and a lock that
         another thread held at the fork is never released."""
-        self._lock, self._open, self._waiting = threading.Lock(), {}, Waiting(_MOST_OPEN)
+        self._lock, self._open, self._linked, self._waiting = threading.Lock(), {}, {}, Waiting(_MOST_OPEN)
         self.clock = _orphaned
-
-    def export(self, handle: bytes) -> dict[str, Any]:
-        """Return everything kept about the visitor in plain values; empty when nothing is."""
-        active, now = self.active, self.clock()
-        self._bring(now, handle)
-        standing = self.custody.standing(handle, active.policy, now)
-        if standing is None:
-            return {}
-        record = standing.record
-        held: dict[str, Any] = {
-            "consent": {
-                "granted": sorted(standing.granted),
-                "refused": sorted(set(active.policy.purposes) - standing.granted),
-                "source": record.source,
-                "time": record.time,
-                "expires": record.expires,
-            },
-            "purposes": {},
-        }
-        features = active.features
-        for drawer in self.custody.drawers(handle, standing, sorted(standing.granted), now, cold=True):
-            hot, cold, plan = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now), active.plans.get(drawer.purpose)
-            columns = np.frombuffer(hot.fresh(plan, now), np.float32) if plan else ()
-            values = {features[i].name: value for i, value in zip(plan.positions if plan else (), columns, strict=True)}
-            held["purposes"][drawer.purpose] = {
-                "features": {name: _spoken(features, name, float(value)) for name, value in values.items()},
-                "times_shown": {name: sum(days.values()) for name, days in hot.caps.items()},
-                "receipts": [receipt.as_table() for receipt in cold.receipts],
-                "events_remembered": len(cold.event_ids),
-            }
-            if contributions := self._enrolment.told(handle, standing, drawer.purpose, now):
-                held["purposes"][drawer.purpose]["contributions"] = contributions
-        self.custody.exported(handle, standing, now)
-        return held
 
 
 def _orphaned() -> int:
     raise Unavailable("was opened before this process was forked", place="client", remedy="open one in each process")
-
-
-def _float32(number: float) -> float:
-    """Return a context number as the central engine holds it: NaN where float32 has no finite value for it."""
-    try:
-        number = float(number)
-    except OverflowError:
-        return nan
-    return number if abs(number) < _FLOAT32_ENDS else nan
-
-
-def _spoken(features: Sequence[Any], name: str, value: float) -> Any:
-    """Return a feature's value as a person reads it: a category's name, a number, or None for nothing."""
-    if value != value:
-        return None
-    feature = next(one for one in features if one.name == name)
-    if feature.values:
-        return feature.values[int(value)]
-    return int(value) if value.is_integer() else value

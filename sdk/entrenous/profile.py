@@ -89,6 +89,13 @@ class Hot:
             return self.columns
         return plan.fold(plan.unpack(self.state), now)
 
+    def take_caps(self, other: Caps) -> None:
+        """Count what another profile of the same person was shown, too."""
+        for decision, days in other.items():
+            mine = self.caps.setdefault(decision, {})
+            for day, count in days.items():
+                mine[day] = mine.get(day, 0) + count
+
     def refold(self, plan: Plan, state: State, now: int) -> None:
         """Take in a changed `state`."""
         self.stamp, self.made, self.until = plan.stamp, now, plan.until(now)
@@ -117,6 +124,11 @@ class Cold:
             return cls(young, [(time, known) for time, known in ids if now - time < _EVENT_SECONDS])
         except (TypeError, ValueError) as error:
             raise Malformed("is not a cold record", place="cold record") from error
+
+    def take(self, other: Cold) -> None:
+        """Remember what another profile of the same person remembered, too; the newest are kept."""
+        self.receipts = sorted([*self.receipts, *other.receipts], key=lambda one: one.time)
+        self.event_ids = sorted({*self.event_ids, *other.event_ids})
 
     def pack(self) -> bytes:
         """Return the record as msgpack.

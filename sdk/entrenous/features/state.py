@@ -103,6 +103,30 @@ class Plan:
                 counts = kept.setdefault(bucket, {})
                 counts[code] = counts.get(code, 0) + 1
 
+    def merge(self, state: State, other: State) -> None:
+        """Add what `other` holds to `state`, in place: as if the events of both had been one visitor's."""
+        for series, kept, more in zip(self._series, state, other, strict=True):
+            for bucket, value in more.items():
+                if series.shape == "l":
+                    kept[bucket] = max(kept.get(bucket, (-1, -1)), value)
+                elif series.shape == "c":
+                    counts = kept.setdefault(bucket, {})
+                    for code, n in value.items():
+                        counts[code] = counts.get(code, 0) + n
+                else:
+                    kept[bucket] = kept.get(bucket, 0) + value
+
+    def correct(self, state: State, position: int, code: int | None, now: int) -> frozenset[int]:
+        """Forget, in place, what the feature in column `position` holds; hold a category's code, as of `now`, instead
+        where one is given. Return the columns that read the same series, and so change with it."""
+        at = self._readers[self.positions.index(position)][0]
+        series, state[at] = self._series[at], {}
+        if code is not None:
+            state[at] = {0: (now, code)} if series.shape == "l" else {now // series.seconds: {code: 1}}
+        return frozenset(
+            there for there, (series_at, _, _) in zip(self.positions, self._readers, strict=True) if series_at == at
+        )
+
     def fold(self, state: State, now: int) -> bytes:
         """Return the purpose's columns at `now`: float32 bytes, one value for each of `positions`."""
         values = [reader(state[series], now // seconds) for series, seconds, reader in self._readers]

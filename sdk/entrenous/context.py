@@ -1,0 +1,54 @@
+"""The context of a decision: what the page or till knows of the moment, as columns of the vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import nan
+from typing import Any
+
+from entrenous.active import Active
+from entrenous_consent.errors import Malformed
+
+__all__ = ["columns_of"]
+
+_FLOAT32_ENDS = 2.0**128 - 2.0**103
+"""From here on a number rounds to an infinite float32."""
+
+
+def columns_of(context: Mapping[str, Any], active: Active, granted: frozenset[str]) -> list[tuple[int, float]]:
+    """Return the columns that the caller's context fills, for granted purposes only: positions and values.
+
+    Raises:
+        Malformed: not a mapping, a key that the bundle does not know, or a value of another type.
+    """
+    if not isinstance(context, Mapping):
+        raise Malformed("expected a mapping", place="context")
+    supplied = []
+    for key, value in context.items():
+        column = active.supplied.get(key)
+        if column is None:
+            known = ", ".join(sorted(active.supplied)) or "none"
+            raise Malformed("has a key that this bundle does not know", place="context", remedy=f"known: {known}")
+        position, purpose, codes = column
+        if purpose not in granted:
+            continue
+        if codes is not None:
+            if not isinstance(value, str):
+                raise Malformed("expected text", place=f"context.{key}")
+            code = codes.get(value)
+            if code is not None:
+                supplied.append((position, float(code)))
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise Malformed("expected a number", place=f"context.{key}")
+        else:
+            supplied.append((position, _float32(value)))
+    return supplied
+
+
+def _float32(number: float) -> float:
+    """Return a context number as the central engine holds it: NaN where float32 has no finite value for it."""
+    try:
+        number = float(number)
+    except OverflowError:
+        return nan
+    return number if abs(number) < _FLOAT32_ENDS else nan

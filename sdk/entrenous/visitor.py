@@ -1,0 +1,233 @@
+"""`Visitor`: the person at the device, as an app talks to them. Nothing here raises: it answers and says why not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from entrenous import rights
+from entrenous.decision import Decision, Outcome
+from entrenous.engine import Engine
+from entrenous.events import Event, parse_event
+from entrenous_consent.errors import Malformed, Refusal, Unauthentic, Unavailable
+from entrenous_consent.signals import from_choices
+from entrenous_consent.store import Erasure
+
+__all__ = ["Visitor"]
+
+_LOG = logging.getLogger("entrenous")
+
+
+class Visitor:
+    """The person at the device. Holds a handle, never the identifier it came from."""
+
+    __slots__ = ("_device", "_engine", "_handle", "_refused")
+
+    def __init__(
+        self, engine: Engine, handle: bytes | None, refused: Outcome | None = None, *, device: bytes | None = None
+    ) -> None:
+        self._engine, self._handle, self._refused = engine, handle, refused or Outcome(True)
+        self._device = device
+
+    def consent(self, choices: Mapping[str, bool]) -> Outcome:
+        """Take in the visitor's whole choice: what it does not name is refused. Of who signed in (`link`), it is the
+        choice of the account and of the device.
+
+        Returns:
+            Accepted; or why not, with the choice before it still in force. Cause `pending`: accepted, and what was
+            withdrawn is unreadable, but a reader of the store's files still delays its last trace; `Client.sweep`
+            finishes.
+        """
+
+        def work(handle: bytes) -> Erasure:
+            granted = from_choices(self._engine.active.policy, choices)
+            return self._engine.choose(handle, granted, "app")
+
+        return self._each(work)
+
+    def object(self, purposes: Collection[str] | None = None) -> Outcome:
+        """Take in an objection (GDPR Art. 21): these purposes end, or all; what else was chosen stands.
+
+        Returns:
+            As `consent` does.
+        """
+
+        def work(handle: bytes) -> Erasure:
+            named = self._engine.active.policy.purposes if purposes is None else purposes
+            return self._engine.object(handle, frozenset(named), "objection")
+
+        return self._each(work)
+
+    def choices(self) -> Outcome:
+        """Return, as `data`, what is `granted` and `refused`, and which purposes to `ask` for: new or widened ones,
+        those whose grant has ended, and all where nothing is known. A banner with nothing to ask for is not shown."""
+
+        def work(handle: bytes) -> Outcome:
+            told = rights.choices(self._engine, handle)
+            if self._device is not None:
+                there = rights.choices(self._engine, self._device)
+                told["granted"] = sorted({*told["granted"]} & {*there["granted"]})
+                told["refused"] = sorted({*told["refused"], *there["refused"]})
+                told["ask"] = sorted({*told["ask"], *there["ask"]} - {*told["refused"]})
+            return Outcome(True, data=told)
+
+        return self._answer(work)
+
+    def link(self, account: Visitor) -> Visitor:
+        """Return who signed in here: the account, for what is granted both there and on this device. The stricter
+        choice holds; what the device's profile holds moves into the account's, for purposes granted to both.
+
+        `unlink` at sign-out.
+        """
+        if self._handle is None or account._handle is None:
+            return Visitor(self._engine, None, account._refused if account._handle is None else self._refused)
+        device = self._device or self._handle
+        linked = Visitor(self._engine, account._handle, device=device)
+        linked._answer(lambda handle: Outcome(True, data={"moved": rights.link(self._engine, device, handle)}))
+        return linked
+
+    def unlink(self) -> Visitor:
+        """Return the visitor of the device alone, after a sign-out."""
+        return self if self._device is None else Visitor(self._engine, self._device)
+
+    def observe(self, name: str, *, time: int | None = None, **properties: Any) -> Outcome:
+        """Take in one event, kept once this answers.
+
+        Args:
+            name: one of `entrenous.events.EVENT_NAMES`. time: Unix seconds, now by default.
+            properties: see `entrenous.events.parse_event`.
+        """
+        return self.observe_all([{"name": name, "time": time, **properties}])[0]
+
+    def observe_all(self, events: Iterable[Mapping[str, Any]]) -> list[Outcome]:
+        """Take in several events at once; one that is refused does not hold up the others.
+
+        Args:
+            events: mappings with `name`, optionally `time`, and the event's properties.
+        """
+        outcomes: list[Outcome] = []
+        parsed: list[tuple[int, Event]] = []
+
+        def work(handle: bytes) -> Outcome:
+            now = self._engine.clock()
+            for i, described in enumerate(_several(events)):
+                try:
+                    parsed.append((i, _parse(described, now)))
+                    outcomes.append(_TAKEN)
+                except Exception as error:
+                    outcomes.append(_failed(error))
+            if parsed:
+                causes = self._engine.observe(handle, [event for _, event in parsed], now, self._device)
+                for (i, _), cause in zip(parsed, causes, strict=True):
+                    outcomes[i] = Outcome(not cause, cause)
+            return Outcome(True)
+
+        whole = self._answer(work)
+        if whole.accepted:
+            return outcomes
+        for i, _ in parsed:
+            outcomes[i] = whole
+        return outcomes or [whole]
+
+    def decide(self, name: str, default: Any, context: Mapping[str, Any] | None = None) -> Decision:
+        """Return the decision `name` for this visitor; `default` with a reason wherever there is none.
+
+        Args:
+            context: what this page or till knows and no profile does, by context key.
+        """
+        handle = self._handle
+        if handle is None:
+            cause = self._refused.cause
+            return Decision(default, "DEFAULT" if cause == "minor" else "ERROR", cause)
+        try:
+            return self._engine.decide(handle, name, default, context, self._device)
+        except Exception as error:
+            return Decision(default, "ERROR", _cause(error))
+
+    def export(self) -> Outcome:
+        """Return, as `data`, everything kept about this visitor in plain values (GDPR Art. 15, 20); empty for
+        nothing."""
+        return self._answer(lambda handle: Outcome(True, data=rights.export(self._engine, handle)))
+
+    def correct(self, corrections: Mapping[str, str | None]) -> Outcome:
+        """Put right what is kept about this visitor (GDPR Art. 16).
+
+        Args:
+            corrections: feature to one of its categories, or to None to forget what it holds.
+
+        Returns:
+            Accepted, with `data` of the `features` that changed; or why not, with everything as it was.
+        """
+        return self._answer(
+            lambda handle: Outcome(True, data={"features": rights.correct(self._engine, handle, corrections)})
+        )
+
+    def erase(self) -> Outcome:
+        """Erase everything kept about this visitor (GDPR Art. 17); of who signed in, about account and device.
+
+        Returns:
+            Accepted. Cause `pending`: gone for every reader, but a reader of the store's files still delays its last
+            trace; call again.
+        """
+        return self._each(self._engine.erase)
+
+    def _each(self, work: Callable[[bytes], Erasure]) -> Outcome:
+        """Do it for the visitor, and for the device that they signed in on."""
+
+        def both(handle: bytes) -> Outcome:
+            told = [work(one) for one in (handle, self._device) if one is not None]
+            return Outcome(True, "pending" if "pending" in told else "")
+
+        return self._answer(both)
+
+    def _answer(self, work: Callable[[bytes], Outcome]) -> Outcome:
+        if self._handle is None:
+            return self._refused
+        try:
+            return work(self._handle)
+        except Exception as error:
+            return _failed(error)
+
+
+def _several(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    if isinstance(events, Mapping) or not isinstance(events, Iterable):
+        raise Malformed("expected several mappings", place="event", remedy="put one event into a list")
+    return list(events)
+
+
+def _parse(described: Mapping[str, Any], now: int) -> Event:
+    if not isinstance(described, Mapping):
+        raise Malformed("expected a mapping", place="event")
+    properties = dict(described)
+    name, moment = properties.pop("name", None), properties.pop("time", None)
+    return parse_event(name, properties, time=now if moment is None else moment, now=now)
+
+
+_TAKEN = Outcome(True)
+
+
+def _failed(error: Exception) -> Outcome:
+    if isinstance(error, Refusal):
+        return Outcome(False, _cause(error), str(error))
+    _LOG.error("a request failed: %s", type(error).__name__)
+    return Outcome(False, "fault", "something failed here; the log names the kind of error")
+
+
+_OF_THE_CALL = {
+    "context": "bad_context",
+    "choices": "malformed",
+    "corrections": "malformed",
+    "event": "malformed",
+    "identifier": "bad_identifier",
+    "purposes": "malformed",
+}
+"""Causes of what the caller got wrong, by where the error says it is; a broken document elsewhere is ours."""
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, Unavailable):
+        return "unavailable"
+    if isinstance(error, Malformed):
+        return _OF_THE_CALL.get(error.place.partition(".")[0], "unreadable")
+    return "unreadable" if isinstance(error, Unauthentic) else "fault"
