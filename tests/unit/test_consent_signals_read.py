@@ -371,7 +371,7 @@ def test_a_choice_dated_before_the_one_in_force_is_refused():
 def test_of_the_same_day_and_from_elsewhere_the_stricter_holds():
     choice = read_signal(POLICY, {"tcf": golden("everything consented, vendors as bits")}, NOW)
     stricter = choice.beside(frozenset({"measure"}), "app", MADE + DAY - 1)
-    assert stricter.granted == {"measure"}
+    assert (stricter.granted, stricter.source) == ({"measure"}, "app")
     assert set(stricter.refused) == ALL - {"measure"}
     assert choice.beside(frozenset(), "tcf", MADE + DAY - 1) is choice
     assert choice.beside(frozenset(), "app", MADE - 1) is choice

@@ -85,7 +85,8 @@ class Choice:
         """Return what this choice comes to where another is in force, made at `time` and granting `granted`.
 
         A signal dated to the day may be older than the choice in force, and is sent again with every page: it must not
-        undo a withdrawal. Of the same day and from elsewhere, the stricter of both holds.
+        undo a withdrawal. Of the same day and from elsewhere, the stricter of both holds, under the name of the one in
+        force, so that the same signal meets it again.
 
         Raises:
             Forbidden: this one was made on an earlier day.
@@ -97,20 +98,14 @@ class Choice:
             raise Forbidden("was made before the choice in force", place="signal", remedy=remedy)
         if source == self.source or self.made > time:
             return self
-        return _choice(
-            self.granted & granted,
-            self.source,
-            self.made,
-            dict.fromkeys(self.granted - granted, "not_chosen"),
-            self.refused,
-        )
+        lost = dict.fromkeys(self.granted - granted, "not_chosen")
+        return _choice(self.granted & granted, source, self.made, {**self.refused, **lost})
 
 
 def _choice(
-    granted: frozenset[str], source: str, made: int | None, *refused: Mapping[str, str], objects: bool = False
+    granted: frozenset[str], source: str, made: int | None, refused: Mapping[str, str], *, objects: bool = False
 ) -> Choice:
-    why = {purpose: reason for some in refused for purpose, reason in some.items()}
-    return Choice(granted=granted, source=source, objects=objects, made=made, refused=why)
+    return Choice(granted=granted, source=source, objects=objects, made=made, refused=refused)
 
 
 def gpc_objects(header: object) -> bool:
