@@ -223,3 +223,51 @@ def test_a_series_of_the_wrong_shape_is_refused(feature, flat):
         one.unpack(pack([[one._keys[0], flat]]))
 
     assert caught.value.place == "profile state"
+
+
+EVERY_KIND = (
+    {"kind": "count"},
+    {"kind": "days"},
+    {"kind": "sum", "field": "value"},
+    {"kind": "decayed_sum", "field": "value", "half_life": 1},
+    {"kind": "recency"},
+    {"kind": "last", "field": "brand", "values": ["a", "b"]},
+    {"kind": "top", "field": "brand", "values": ["a", "b"]},
+)
+
+
+@pytest.mark.parametrize("split", range(5))
+def test_two_states_merged_are_one_visitors_who_did_both(split):
+    events = [bought(NOON, value=5, brand="a"), bought(NOON - DAY, value=7, brand="b"), bought(NOON - 1, brand="b")]
+    events += [bought(NOON - DAY - 5, value=1, brand="b")]
+    one = plan(*EVERY_KIND)
+    parts = [one.empty(), one.empty(), one.empty()]
+    for i, event in enumerate(events):
+        one.apply(parts[i >= split], event)
+        one.apply(parts[2], event)
+    one.merge(parts[0], parts[1])
+    assert one.pack(parts[0], NOON) == one.pack(parts[2], NOON)
+
+
+@pytest.mark.parametrize(("column", "also"), [(0, {0, 4}), (1, {1}), (2, {2, 3}), (5, {5}), (6, {6})])
+def test_a_series_is_forgotten_with_every_column_that_reads_it(column, also):
+    one = plan(*EVERY_KIND)
+    state = one.empty()
+    one.apply(state, bought(NOON, value=5, brand="b"))
+    before = np.frombuffer(one.fold(state, NOON), np.float32).copy()
+    changed = one.correct(state, column, None, NOON)
+    assert changed >= also
+    empty = np.frombuffer(one.fold(one.empty(), NOON), np.float32)
+    after = np.frombuffer(one.fold(state, NOON), np.float32)
+    rows = range(len(EVERY_KIND))
+    np.testing.assert_array_equal(after, [(empty if i in changed else before)[i] for i in rows])
+
+
+@pytest.mark.parametrize("column", [5, 6])
+def test_a_category_is_put_right(column):
+    one = plan(*EVERY_KIND)
+    state = one.empty()
+    for _ in range(3):
+        one.apply(state, bought(NOON - 1, value=5, brand="b"))
+    assert one.correct(state, column, 0, NOON) == {column}
+    assert np.frombuffer(one.fold(one.unpack(one.pack(state, NOON)), NOON), np.float32)[column] == 0
