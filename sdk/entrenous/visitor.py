@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from entrenous import rights
+from entrenous import consenting, rights
 from entrenous.decision import Decision, Outcome
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
-from entrenous_consent.errors import Malformed, Refusal, Unauthentic, Unavailable
+from entrenous_consent.errors import Forbidden, Malformed, Refusal, Unauthentic, Unavailable
 from entrenous_consent.signals import from_choices
 from entrenous_consent.store import Erasure
 
@@ -45,6 +45,31 @@ class Visitor:
             return self._engine.choose(handle, granted, "app")
 
         return self._each(work)
+
+    def signal(self, signal: Mapping[str, Any], *, gpc: bool = False) -> Outcome:
+        """Take in a choice as another system tells it: a TCF string, a GPP string, consent mode, GPC.
+
+        Args:
+            signal: one of `{"tcf": text}`, `{"gpp": text}`, `{"consent_mode": states, "cmp": name}`, `{"gpc": "1"}`,
+                `{"choices": choices}`; `docs/signals.md` says what each grants. It is the whole choice.
+            gpc: whether `Sec-GPC: 1` came with it, which makes it an objection; see the policy's
+                `gpc_yields_to_later_choice`.
+
+        Returns:
+            As `consent` does. Cause `malformed`: it is broken; `forbidden`: the policy does not take it. Either way
+            nothing changed.
+        """
+        return self._each(lambda handle: consenting.take_signal(self._engine, handle, signal, gpc=gpc))
+
+    def chose_over_gpc(self) -> bool:
+        """Say whether this visitor's choice outweighs `Sec-GPC: 1`: made while it was sent, under a policy that allows
+        that. False wherever it can't be known."""
+        handles = [one for one in (self._handle, self._device) if one is not None]
+        try:
+            return bool(handles) and all(consenting.chose_over_gpc(self._engine, one) for one in handles)
+        except Exception as error:
+            _failed(error)
+            return False
 
     def object(self, purposes: Collection[str] | None = None) -> Outcome:
         """Take in an objection (GDPR Art. 21): these purposes end, or all; what else was chosen stands.
@@ -216,11 +241,9 @@ def _failed(error: Exception) -> Outcome:
 
 _OF_THE_CALL = {
     "context": "bad_context",
-    "choices": "malformed",
-    "corrections": "malformed",
-    "event": "malformed",
     "identifier": "bad_identifier",
-    "purposes": "malformed",
+    **dict.fromkeys(("choices", "corrections", "event", "purposes"), "malformed"),
+    **dict.fromkeys(("signal", "tcf", "gpp", "gpc", "consent_mode"), "malformed"),
 }
 """Causes of what the caller got wrong, by where the error says it is; a broken document elsewhere is ours."""
 
@@ -228,6 +251,8 @@ _OF_THE_CALL = {
 def _cause(error: Exception) -> str:
     if isinstance(error, Unavailable):
         return "unavailable"
+    if isinstance(error, Forbidden):
+        return "forbidden"
     if isinstance(error, Malformed):
         return _OF_THE_CALL.get(error.place.partition(".")[0], "unreadable")
     return "unreadable" if isinstance(error, Unauthentic) else "fault"

@@ -360,23 +360,28 @@ def test_what_is_no_signal_or_more_than_one_is_refused(signal, gpc):
     assert "canary" not in str(caught.value)
 
 
-def test_a_choice_dated_before_the_one_in_force_is_refused():
-    choice = read_signal(POLICY, {"tcf": golden("everything consented, vendors as bits")}, NOW)
-    with pytest.raises(Forbidden, match="before the choice in force"):
-        choice.beside(frozenset(), "app", MADE + DAY)
-    with pytest.raises(Forbidden, match="before the choice in force"):
-        choice.beside(frozenset(), "tcf", MADE + DAY)
+@pytest.mark.parametrize(
+    ("source", "time"),
+    [("app", MADE), ("app", MADE + DAY - 1), ("app", MADE + DAY), ("tcf", MADE + DAY), ("tcf", MADE + 99 * DAY)],
+)
+def test_a_string_that_may_be_older_than_the_choice_in_force_can_only_narrow_it(source, time):
+    everything = read_signal(POLICY, {"tcf": golden("everything consented, vendors as bits")}, NOW)
+    narrowed = everything.beside(frozenset({"measure"}), source, time)
+    assert (narrowed.granted, narrowed.source, narrowed.made) == ({"measure"}, source, MADE)
+    assert set(narrowed.refused) == ALL - {"measure"}
+    nothing = read_signal(POLICY, {"tcf": golden("nothing consented")}, NOW)
+    assert nothing.beside(frozenset({"measure"}), source, time).granted == set()
 
 
-def test_of_the_same_day_and_from_elsewhere_the_stricter_holds():
+@pytest.mark.parametrize(("source", "time"), [("tcf", MADE), ("tcf", MADE + DAY - 1), ("app", MADE - 1)])
+def test_a_string_of_a_later_day_or_of_this_day_and_source_holds(source, time):
     choice = read_signal(POLICY, {"tcf": golden("everything consented, vendors as bits")}, NOW)
-    stricter = choice.beside(frozenset({"measure"}), "app", MADE + DAY - 1)
-    assert (stricter.granted, stricter.source) == ({"measure"}, "app")
-    assert set(stricter.refused) == ALL - {"measure"}
-    assert choice.beside(frozenset(), "tcf", MADE + DAY - 1) is choice
-    assert choice.beside(frozenset(), "app", MADE - 1) is choice
-    undated = read_signal(POLICY, {"choices": {"measure": True}}, NOW)
-    assert undated.beside(frozenset(), "tcf", NOW + DAY) is undated
+    assert choice.beside(frozenset(), source, time) is choice
+
+
+def test_what_is_chosen_now_holds_whatever_was_chosen_before():
+    choice = read_signal(POLICY, {"choices": {"measure": True}}, NOW)
+    assert choice.beside(frozenset(), "tcf", NOW + DAY) is choice
 
 
 def test_nothing_of_a_signal_shows_in_a_choice_an_error_or_a_log(caplog):

@@ -85,18 +85,10 @@ class Choice:
         """Return what this choice comes to where another is in force, made at `time` and granting `granted`.
 
         A signal dated to the day may be older than the choice in force, and is sent again with every page: it must not
-        undo a withdrawal. Of the same day and from elsewhere, the stricter of both holds, under the name of the one in
-        force, so that the same signal meets it again.
-
-        Raises:
-            Forbidden: this one was made on an earlier day.
+        undo a withdrawal. Unless it is of a later day, or of the same day and from the same source, the stricter of
+        both holds, under the name of the one in force, so that the same signal meets it again.
         """
-        if self.made is None:
-            return self
-        if self.made + _DAY <= time:
-            remedy = "nothing to do: the later choice holds"
-            raise Forbidden("was made before the choice in force", place="signal", remedy=remedy)
-        if source == self.source or self.made > time:
+        if self.made is None or self.made > time or (source == self.source and self.made + _DAY > time):
             return self
         lost = dict.fromkeys(self.granted - granted, "not_chosen")
         return _choice(self.granted & granted, source, self.made, {**self.refused, **lost})

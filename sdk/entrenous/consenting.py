@@ -1,0 +1,47 @@
+"""A signal brought to the store: read by the policy in force, set beside the choice that stands, kept.
+
+Works on the parts of an `Engine`, and raises as it does.
+"""
+
+from __future__ import annotations
+
+from entrenous.engine import Engine
+from entrenous_consent.signals import OVER_GPC, read_signal
+from entrenous_consent.store import Erasure
+
+__all__ = ["chose_over_gpc", "take_signal"]
+
+
+def take_signal(engine: Engine, handle: bytes, signal: object, *, gpc: bool = False) -> Erasure:
+    """Store what a signal comes to. One that is refused changes nothing, and one that grants what is in force already
+    writes nothing: sent with every page, it must prolong nothing.
+
+    Args:
+        signal: see `entrenous_consent.signals.read_signal`. gpc: whether `Sec-GPC: 1` came with it.
+
+    Raises:
+        Malformed, Forbidden: the signal is not taken.
+    """
+    policy, now = engine.active.policy, engine.clock()
+    choice = read_signal(policy, signal, now, gpc=gpc)
+    if choice.objects:
+        return engine.object(handle, frozenset(policy.purposes), choice.source)
+    standing = None if choice.made is None else engine.custody.standing(handle, policy, now)
+    if standing is not None:
+        record = standing.record
+        if (record.source, standing.granted) == (choice.source, choice.granted):
+            return "done"
+        choice = choice.beside(standing.granted, record.source, record.time)
+        if standing.granted == choice.granted:
+            return "done"
+    return engine.choose(handle, choice.granted, choice.source)
+
+
+def chose_over_gpc(engine: Engine, handle: bytes) -> bool:
+    """Say whether the choice in force was made while GPC objected, under a policy that lets it outweigh the
+    objection."""
+    policy = engine.active.policy
+    if not policy.signals.gpc_yields_to_later_choice:
+        return False
+    standing = engine.custody.standing(handle, policy, engine.clock(), move=False)
+    return standing is not None and standing.record.source == OVER_GPC
