@@ -326,7 +326,7 @@ class Custody:
 
         def narrowed(before: ConsentRecord | None, salt: bytes) -> ConsentRecord:
             refused = choose(policy, frozenset(), source=source, now=now, salt=salt)
-            return refused if before is None else before.without(purposes, refused)
+            return refused.instead_of(before, purposes)
 
         return self._choose(handle, policy, narrowed, now, kind="objection")
 

@@ -59,16 +59,14 @@ class ConsentRecord:
         """Return the next second at which a grant of this record ends."""
         return min((expiry for _, expiry in self.grants.values() if expiry > now), default=self.expires)
 
-    def without(self, purposes: frozenset[str], refused: ConsentRecord) -> ConsentRecord:
-        """Return this choice less some purposes, which are refused from now on; what stays granted ends when it would.
-
-        Args:
-            refused: a refusal of everything, made now: its time, source and end are taken.
-        """
+    def instead_of(self, before: ConsentRecord | None, purposes: frozenset[str]) -> ConsentRecord:
+        """Return what is left of the choice `before` once `purposes` are refused, which this refusal of everything does
+        now: what stays granted ends when it would have, and what was never asked for may still be."""
+        grants = before.grants if before else {}
         return replace(
-            refused,
-            grants={purpose: grant for purpose, grant in self.grants.items() if purpose not in purposes},
-            refused=tuple(sorted({*self.refused, *purposes})),
+            self,
+            grants={purpose: grant for purpose, grant in grants.items() if purpose not in purposes},
+            refused=tuple(sorted({*(before.refused if before else ()), *purposes})),
         )
 
     def pack(self) -> bytes:

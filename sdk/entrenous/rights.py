@@ -23,7 +23,7 @@ _TRIES = 8
 def choices(engine: Engine, handle: bytes) -> dict[str, Any]:
     """Return what the visitor chose, and what they are to be asked for: everything, where nothing is known."""
     active, now = engine.active, engine.clock()
-    standing = engine.custody.standing(handle, active.policy, now)
+    standing = engine.custody.standing(handle, active.policy, now, move=False)
     if standing is None:
         return {"granted": [], "refused": [], "ask": sorted(active.policy.purposes)}
     return {

@@ -648,6 +648,12 @@ def test_who_is_unknown_may_object_and_is_not_asked_again(custody):
     assert entries(custody)[-1][2] == "objection"
 
 
+def test_who_objects_to_one_purpose_may_still_be_asked_for_the_others(custody):
+    object_to(custody, "history")
+    standing = custody.standing(ADA, POLICY, NOW)
+    assert standing.record.unanswered(POLICY, NOW) == set(POLICY.purposes) - {"history"}
+
+
 def test_an_objection_opens_no_purpose_that_was_held_under_an_older_version(custody):
     choose(custody, "history", "measure")
     purposes = {
