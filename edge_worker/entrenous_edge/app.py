@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from entrenous import Client, Decision, Outcome, Visitor
+from entrenous_consent.signals import gpc_objects
 from entrenous_edge.answers import STATUS, Problem, answer, problem
 from entrenous_edge.bodies import read_json
 from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, TOKEN_HEADER, VISITOR_HEADER, Door, new_cookie
@@ -106,7 +107,7 @@ class Worker:
         return answer({"decisions": found})
 
     def _decide(self, request: Request, identifier: str, name: str, context: Mapping[str, Any]) -> Decision:
-        if not identifier or _objects(request):
+        if not identifier or self._objects(request, identifier):
             known = name in self._names()
             decision = _NOBODY if known else Decision(None, "ERROR", "unknown_decision")
         else:
@@ -136,10 +137,11 @@ class Worker:
             told.append((self.door.asking(request, batch.get("visitor")).identifier, events))
         if sum(len(events) for _, events in told) > _MOST_EVENTS:
             raise Problem("malformed", f"events: expected at most {_MOST_EVENTS} in all")
-        objects = _objects(request)
         outcomes = await run_in_threadpool(
             lambda: [
-                self._observe(visitor, events) if visitor and not objects else [_REFUSED] * len(events)
+                self._observe(visitor, events)
+                if visitor and not self._objects(request, visitor)
+                else [_REFUSED] * len(events)
                 for visitor, events in told
             ]
         )
@@ -154,14 +156,20 @@ class Worker:
     def _observe(self, identifier: str, events: list[Any]) -> list[Outcome]:
         return self.client.visitor(identifier).observe_all(events)
 
+    def _objects(self, request: Request, identifier: str) -> bool:
+        """Say whether this visitor objects: their browser does, and no choice of theirs outweighs that."""
+        return _gpc(request) and not self.client.visitor(identifier).chose_over_gpc()
+
     async def consent(self, request: Request) -> Response:
-        """Take in a whole choice. Who comes without cookie and token, and grants something, is given a cookie."""
+        """Take in a whole choice, as one signal. Who comes without cookie and token, and grants something, is given a
+        cookie."""
         self.door.check_key(request)
         body = await read_json(request)
-        _only(body, "choices")
-        choices = body.get("choices")
-        if not isinstance(choices, dict):
-            raise Problem("malformed", "choices: expected an object of purposes")
+        _only(body, "choices", "tcf", "gpp", "gpc", "consent_mode", "cmp")
+        gpc = _gpc(request)
+        told = self.client.preview(body, gpc=gpc)
+        if not told.accepted:
+            raise _problem_of(told)
         if request.headers.get(VISITOR_HEADER) is not None:
             raise Problem(
                 "forbidden", "an identifier proves nothing: send the cookie, or a token of the shop's backend"
@@ -169,17 +177,13 @@ class Worker:
         asking = self.door.asking(request)
         if asking.proven:
             self.door.check_origin(request, asking)
-        if _objects(request):
-            choices = {}
-        granted = any(value is True for value in choices.values())
         value = ""
         identifier = asking.identifier
         if not asking.proven:
-            if not granted:
-                self._check_choices(choices)
+            if not told.data["granted"]:
                 return _refusal_remembered()
             value, identifier = new_cookie()
-        outcome = await run_in_threadpool(lambda: self.client.visitor(identifier).consent(choices))
+        outcome = await run_in_threadpool(lambda: self.client.visitor(identifier).signal(body, gpc=gpc))
         if not outcome.accepted:
             raise _problem_of(outcome)
         self.metrics.consent()
@@ -190,12 +194,6 @@ class Worker:
             )
             given.delete_cookie(REFUSED_COOKIE, secure=True, httponly=True, samesite="lax", path="/")
         return given
-
-    def _check_choices(self, choices: Mapping[str, Any]) -> None:
-        if not set(choices) <= set(self.client.policy.purposes) or any(
-            value is not False for value in choices.values()
-        ):
-            raise Problem("malformed", "choices: holds what is no purpose of this policy, or no true or false")
 
     async def export(self, request: Request) -> Response:
         """Return everything kept about whoever asks, if that is proven."""
@@ -299,6 +297,7 @@ _CODES = {
     "unavailable": "unavailable",
     "malformed": "malformed",
     "bad_identifier": "malformed",
+    "forbidden": "forbidden",
 }
 
 
@@ -306,9 +305,9 @@ def _problem_of(outcome: Outcome) -> Problem:
     return Problem(_CODES.get(outcome.cause, "fault"), outcome.message or outcome.cause)
 
 
-def _objects(request: Request) -> bool:
-    """Say whether the browser objects by Global Privacy Control: only the exact value counts (GPC, section 3.1)."""
-    return request.headers.get("sec-gpc") == "1"
+def _gpc(request: Request) -> bool:
+    """Say whether the browser objects by Global Privacy Control: of several headers, one that does is enough."""
+    return any(gpc_objects(value) for value in request.headers.getlist("sec-gpc"))
 
 
 def _only(body: Mapping[str, Any], *known: str) -> None:

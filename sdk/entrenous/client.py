@@ -14,7 +14,7 @@ import tempfile
 import threading
 import weakref
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import FileKeyProvider, Keyring, MemoryKeyProvider
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import handle_of, keyed
+from entrenous_consent.signals import read_signal
 from entrenous_consent.sqlite import SQLiteStore
 from entrenous_consent.store import Emitted
 from entrenous_consent.upkeep import rotate, sweep, sweep_daily
@@ -179,6 +180,26 @@ class Client:
         except Exception as error:
             _LOG.error("what is kept of a minor could not be erased: %s", type(error).__name__)
         return _MINOR
+
+    def preview(self, signal: Mapping[str, Any], *, gpc: bool = False) -> Outcome:
+        """Say what a signal comes to by the policy in force, and take nothing in. Never raises.
+
+        Args:
+            signal, gpc: as for `Visitor.signal`.
+
+        Returns:
+            Accepted, with `data` of the purposes `granted`, of those `refused` with the reason of each
+            (`entrenous_consent.signals.REASONS`), and of the record's `source`. Else the cause, as `Visitor.signal`.
+        """
+        try:
+            choice = read_signal(self.policy, signal, self._engine.clock(), gpc=gpc)
+        except Refusal as error:
+            return Outcome(False, cause_of(error), str(error))
+        except Exception as error:
+            _LOG.error("a signal could not be read: %s", type(error).__name__)
+            return Outcome(False, "fault", "something failed here; the log names the kind of error")
+        told = {"granted": sorted(choice.granted), "refused": dict(choice.refused), "source": choice.source}
+        return Outcome(True, data=told)
 
     def refresh(self) -> Outcome:
         """Ask the publisher now; switch to what serves from now on, the policy first. Never raises.

@@ -210,3 +210,29 @@ def test_nothing_of_a_string_is_kept_or_logged_or_told(shop, visitor, caplog):
     for text in (EVERYTHING, SOME, "CANARYcanary"):
         assert text[:12] not in told
         assert not any(text[:12].encode() in data for data in shop.files().values())
+
+
+def test_a_preview_says_what_a_signal_comes_to_and_takes_nothing_in(shop, client, visitor):
+    before = shop.files()
+    told = client.preview({"tcf": SOME})
+    assert told.accepted
+    assert told.data == {
+        "granted": ["history", "measure"],
+        "refused": {"personalize": "not_chosen", "improve": "not_chosen"},
+        "source": "tcf",
+    }
+    assert client.preview({"tcf": SOME}, gpc=True).data["source"] == "gpc"
+    assert client.preview({"tcf": SOME[:50]}).cause == "malformed"
+    assert client.preview({"consent_mode": {}, "cmp": "who"}).cause == "forbidden"
+    assert shop.files() == before
+    assert held(visitor) is None
+
+
+def test_a_preview_answers_where_even_reading_fails(client, monkeypatch, caplog):
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError(EVERYTHING)
+
+    monkeypatch.setattr("entrenous.client.read_signal", broken)
+    assert client.preview({"tcf": EVERYTHING}).cause == "fault"
+    assert "ZeroDivisionError" in caplog.text
+    assert EVERYTHING not in caplog.text
