@@ -10,14 +10,27 @@ from __future__ import annotations
 from binascii import a2b_base64
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypeAlias
 
 from entrenous_consent.errors import Malformed
 
-__all__ = ["Bits", "Ids"]
+__all__ = ["Bits", "Ids", "Layout", "layout"]
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MOST_CODED = 1 << 16
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
+Layout: TypeAlias = tuple[int, tuple[tuple[int, int], ...]]
+"""Fields side by side: their bits in all, and for each how far from the right it ends, and its mask."""
+
+
+def layout(*widths: int) -> Layout:
+    """Return the layout of fields of these widths, from the left."""
+    total = sum(widths)
+    ends = (total - done for done in accumulate(widths))
+    return total, tuple((end, (1 << width) - 1) for end, width in zip(ends, widths, strict=True))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,9 +89,15 @@ class Bits:
         """Return the ids of the next `width` bits, a bit each."""
         return Ids(width, self.take(width))
 
-    def letters(self) -> str:
-        """Return the next two letters of 6 bits each, A for 0."""
-        first, second = divmod(self.take(12), 64)
+    def fields(self, side_by_side: Layout) -> list[int]:
+        """Return several fields at once: one look at a long number instead of many."""
+        total, fields = side_by_side
+        taken = self.take(total)
+        return [taken >> end & mask for end, mask in fields]
+
+    def letters(self, number: int) -> str:
+        """Return the two letters that 12 bits taken from here mean, A for 0."""
+        first, second = number >> 6, number & 63
         if first > 25 or second > 25:
             raise self.refuse("names a language or a country by what is no letter")
         return chr(65 + first) + chr(65 + second)

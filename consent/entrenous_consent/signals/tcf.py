@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from entrenous_consent.errors import Malformed
-from entrenous_consent.signals._bits import Bits, Ids
+from entrenous_consent.signals._bits import Bits, Ids, layout
 
 __all__ = [
     "LONGEST",
@@ -32,13 +32,16 @@ NOT_ALLOWED, REQUIRE_CONSENT, REQUIRE_LI = 0, 1, 2
 
 _VERSION = 2
 _PURPOSES, _SPECIAL_FEATURES = 24, 12
+_CORE = layout(36, 36, 12, 12, 6, 12, 12, 6, 1, 1, _SPECIAL_FEATURES, _PURPOSES, _PURPOSES, 1, 12)
+"""Created, updated, platform, its version, screen, language, list, policy, scope, texts, features, consents, legitimate
+interests, treatment of purpose 1, country."""
 _DISCLOSED, _PUBLISHER = 1, 3
 _FIRST_POLICY, _POLICY_OF_V22 = 2, 4
 _PUBLISHED = int(datetime(2019, 8, 21, tzinfo=UTC).timestamp())
 """When version 2 was published: no string of it is older."""
 _DISCLOSURE_DUE = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
 """From when on every string must say which vendors were disclosed (TCF v2.3)."""
-_NEVER_BY_LI = Ids(_PURPOSES, 0b001111 << (_PURPOSES - 6))
+_NEVER_BY_LI = 0b001111 << (_PURPOSES - 6)
 """Purposes 3 to 6, for which v2.2 took legitimate interest away."""
 
 
@@ -135,36 +138,48 @@ def parse_tcf(text: object) -> TcfConsent:
 
 def _core(bits: Bits, disclosed: Ids | None, publisher: Publisher | None) -> TcfConsent:
     """Return the consent that the core tells, its version taken already."""
-    created, updated = bits.take(36) // 10, bits.take(36) // 10
-    if not _PUBLISHED <= created <= updated:
+    (
+        created,
+        updated,
+        cmp_id,
+        cmp_version,
+        consent_screen,
+        language,
+        vendor_list_version,
+        policy_version,
+        service_specific,
+        non_standard_texts,
+        special_features,
+        purposes_consent,
+        purposes_li,
+        purpose_one_treatment,
+        publisher_country,
+    ) = bits.fields(_CORE)
+    if not _PUBLISHED * 10 <= created <= updated:
         raise bits.refuse("was updated before it was created, or created before version 2 was")
-    cmp_id, cmp_version, consent_screen = bits.take(12), bits.take(12), bits.take(6)
     if cmp_id < 2:
         raise bits.refuse("names no consent platform")
-    language, vendor_list_version, policy_version = bits.letters(), bits.take(12), bits.take(6)
     if policy_version < _FIRST_POLICY:
         raise bits.refuse("names a policy older than version 2")
-    if not bits.take(1):
+    if not service_specific:
         raise bits.refuse("is of the global scope, which is no longer valid")
-    non_standard_texts, special_features = bool(bits.take(1)), bits.ids(_SPECIAL_FEATURES)
-    purposes_consent, purposes_li = bits.ids(_PURPOSES), bits.ids(_PURPOSES)
-    if policy_version >= _POLICY_OF_V22 and purposes_li.bits & _NEVER_BY_LI.bits:
+    if policy_version >= _POLICY_OF_V22 and purposes_li & _NEVER_BY_LI:
         raise bits.refuse("claims legitimate interest for a purpose 3 to 6")
     return TcfConsent(
-        created=created,
-        updated=updated,
+        created=created // 10,
+        updated=updated // 10,
         cmp_id=cmp_id,
         cmp_version=cmp_version,
         consent_screen=consent_screen,
-        language=language,
+        language=bits.letters(language),
         vendor_list_version=vendor_list_version,
         policy_version=policy_version,
-        non_standard_texts=non_standard_texts,
-        special_features=special_features,
-        purposes_consent=purposes_consent,
-        purposes_li=purposes_li,
-        purpose_one_treatment=bool(bits.take(1)),
-        publisher_country=bits.letters(),
+        non_standard_texts=bool(non_standard_texts),
+        special_features=Ids(_SPECIAL_FEATURES, special_features),
+        purposes_consent=Ids(_PURPOSES, purposes_consent),
+        purposes_li=Ids(_PURPOSES, purposes_li),
+        purpose_one_treatment=bool(purpose_one_treatment),
+        publisher_country=bits.letters(publisher_country),
         vendors_consent=_vendors(bits),
         vendors_li=_vendors(bits),
         restrictions=_restrictions(bits),
