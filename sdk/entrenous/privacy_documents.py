@@ -217,7 +217,7 @@ def _receipt_sections(words: Words, receipt: Mapping[str, Any]) -> tuple[Section
             words(f"state.{one['state']}"),
             one["valid_until"] or "",
             "" if one["consent_version"] is None else str(one["consent_version"]),
-            one["lawful_basis"],
+            words(f"basis.{one['lawful_basis']}"),
         )
         for one in purposes
     )
@@ -253,14 +253,14 @@ def _receipt_sections(words: Words, receipt: Mapping[str, Any]) -> tuple[Section
 def _asked(words: Words, purpose: Mapping[str, Any]) -> str:
     kept = "; ".join(
         words(
-            "receipt.kept",
+            "receipt.kept" if one["retention_days"] else "receipt.unkept",
             feature=one["feature"],
             category=one["category"],
             days=words.days(one["retention_days"]),
         )
         for one in purpose["pii_information"]
     )
-    return f"{purpose['description']} ({words('receipt.data')}: {kept or words('empty')})"
+    return words("receipt.asked", description=purpose["description"], kept=kept or words("empty"))
 
 
 def _party(party: Mapping[str, str]) -> str:
@@ -306,11 +306,16 @@ def retention_document(
         kind="retention",
         language=language,
         title=words("retention.title", tenant=policy.tenant),
+        lead=(Paragraph(text=words("retention.lead")),),
         sections=(
             Section(key="rule", heading=words("retention.rule"), blocks=(_rule(words, policy, bundle_days),)),
             Section(key="held", heading=words("retention.held"), blocks=(Facts(facts=tuple(held)), why)),
             Section(key="audit", heading=words("retention.months"), blocks=(months,)),
-            Section(key="next", heading=words("retention.next"), blocks=(taken,)),
+            Section(
+                key="next",
+                heading=words("retention.next"),
+                blocks=(taken, Paragraph(text=words("retention.unreadable"))),
+            ),
         ),
         data={
             "tenant": policy.tenant,
@@ -410,14 +415,25 @@ def _left(words: Words, one: Emitted, report: CrowdReport | None) -> Section:
     mechanism = report.mechanism
     private = words("egress.privacy_said", epsilon=mechanism.epsilon, threshold=mechanism.threshold)
     facts += [(words("egress.about"), about), (words("egress.exposures"), exposed), (words("egress.privacy"), private)]
-    hidden = (words("egress.hidden"),) * len(report.metrics)
+    shown = {cell: sums for cell, sums in report.cells.items() if sums is not None}
+    hidden = [_cell(words, cell) for cell in report.cells if cell not in shown]
+    facts.append((words("egress.count"), words("egress.count_said", shown=len(shown), hidden=len(hidden))))
     table = Table(
         caption=words("egress.cells"),
-        headings=(*(words(f"egress.{name}") for name in ("arm", "tranche", "segment")), *report.metrics),
-        rows=tuple((*cell, *(hidden if sums is None else map(str, sums))) for cell, sums in report.cells.items()),
-        numeric=tuple(range(3, 3 + len(report.metrics))),
+        headings=(words("egress.cell"), *report.metrics),
+        rows=tuple((_cell(words, cell), *(f"{one:,}" for one in sums)) for cell, sums in shown.items()),
+        numeric=tuple(range(1, 1 + len(report.metrics))),
     )
-    return Section(key=f"report-{one.id.hex()}", heading=heading, blocks=(Facts(facts=tuple(facts)), table))
+    told: list[Block] = [Facts(facts=tuple(facts))]
+    told += [table] if shown else []
+    told += [Paragraph(text=words("egress.hidden", cells="; ".join(hidden)))] if hidden else []
+    return Section(key=f"report-{one.id.hex()}", heading=heading, blocks=tuple(told))
+
+
+def _cell(words: Words, cell: tuple[str, str, str]) -> str:
+    """Return a cell's name: arm, tranche and, where it has one, segment."""
+    arm, tranche, segment = cell
+    return " · ".join(filter(None, (arm, tranche or words("egress.unscored"), segment)))
 
 
 def _plain(one: Emitted, report: CrowdReport | None) -> dict[str, Any]:

@@ -211,6 +211,16 @@ def test_a_correction_forgets_what_a_feature_holds(run, home):
     assert correction.detail["features"] == changed
 
 
+def test_a_correction_holds_another_category(run):
+    assert kept(run)["personalize"]["features"]["visit_taste_30d"] == "slippers"
+    known = run("correct", "--set", "visit_taste_30d=elsewhere")[2].rpartition("use one of: ")[2].split(", ")
+    other = next(one.strip() for one in known if one.strip() != "slippers")
+    assert (
+        "visit_taste_30d" in data_of(run("correct", "--set", f"visit_taste_30d={other}", "--format", "json"))["changed"]
+    )
+    assert kept(run)["personalize"]["features"]["visit_taste_30d"] == other
+
+
 def test_a_correction_of_what_is_not_kept_changes_nothing(run):
     name = next(iter(kept(run)["history"]["features"]))
     code, out, _ = run("correct", "--forget", name, "--language", "fr", visitor=b"nobody")
@@ -293,7 +303,15 @@ def test_a_receipt_leads_to_the_entries_of_its_choice_and_to_nobody_else(run, ho
 def test_a_receipt_is_a_page_that_a_visitor_can_read(run):
     code, out, _ = run("consent-receipt", "--format", "html", "--language", "fr")
     assert code == 0
-    for said in ("Reçu de consentement", "Votre choix", "accordé", "Comment changer d", "CNIL", "Demo Shop"):
+    for said in (
+        "Reçu de consentement",
+        "Votre choix",
+        "accordé",
+        "Comment changer d",
+        "consentement",
+        "CNIL",
+        "Demo Shop",
+    ):
         assert said in out
 
 
@@ -420,10 +438,27 @@ def test_what_left_is_told_in_words(run, released):
     report = read_report(released[0])
     assert f"a cell under {report.mechanism.threshold} noisy visitors is hidden" in out
     assert "not yet: it waits here" in out
-    assert "hidden" in out
+    assert "Hidden cells, of which nothing left: holdout · not scored;" in out
     code, out, _ = run("egress", "--language", "fr", "--format", "html")
     assert "Ce qui est sorti" in out
-    assert "masqué" in out
+    assert "Cellules masquées, dont rien n" in out
+
+
+def test_a_cell_that_shows_is_told_with_its_sums(run, home, shop):
+    with shop.open(key_provider=None, public_keys={}, crowd=True, release_seconds=0, sweep_seconds=0) as client:
+        for i in range(300):
+            visitor = client.visitor(f"v-{i}")
+            assert visitor.consent({"measure": True}).accepted
+            visitor.decide("promotion", default="none")
+        shop.clock.now += 60 * DAY
+        assert client.release().data["reports"]
+        (report,) = [read_report(one.data) for one in client.outbox()]
+    (cell, sums), *_ = [(cell, sums) for cell, sums in report.cells.items() if sums is not None]
+    told = data_of(_told(run))["reports"][0]
+    assert [*cell, list(sums)] in told["cells"]
+    out = run("egress")[1]
+    assert f"{cell[0]} · not scored" in out
+    assert f"{sums[0]:,}" in out
 
 
 def test_what_left_is_told_by_period(run, home, released):
