@@ -18,6 +18,7 @@ BASELINES = {
     "update": "test_bare_get_of_the_bundle",
     "worker": "test_plain_reply",
     "signals": "test_base64_alone",
+    "gate": "test_decision_with_and_without_the_gate",
 }
 
 
