@@ -59,20 +59,24 @@ def findings_sections(words: Words, found: tuple[Linted, ...]) -> tuple[Section,
     return tuple(
         Section(
             key=f"rule-{rule.id}",
-            heading=f"{words('column.rule')} · {words(f'{rule.id}.says')}",
+            heading=f"{words('heading.rule')} · {words(f'{rule.id}.says')}",
             blocks=(
                 Paragraph(
-                    text=f"{rule.id} · {words('column.source')}: {words(f'{rule.id}.source')} "
-                    f"({words(f'sure.{rule.sure}')}).",
+                    text=words(
+                        "heading.source",
+                        rule=rule.id,
+                        source=words(f"{rule.id}.source"),
+                        sure=words(f"sure.{rule.sure}"),
+                    ),
                     mark=words(f"mark.{rule.level}"),
                     tone=rule.level,
                 ),
                 Table(
                     caption="",
-                    headings=(words("column.place"), words("column.found")),
+                    headings=(words("heading.place"), words("heading.found")),
                     rows=tuple((one.finding.place, one.told(words)) for one in found if one.rule.id == rule.id),
                 ),
-                Paragraph(text=f"{words('column.remedy')}: {words(f'{rule.id}.remedy')}"),
+                Paragraph(text=words("heading.remedy", remedy=words(f"{rule.id}.remedy"))),
             ),
         )
         for rule in hit

@@ -35,10 +35,18 @@ COLOURS: Mapping[str, str] = {
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _SKIP: Mapping[str, str] = {"en": "Skip to the text", "fr": "Aller au texte"}
 
+_SPACES = "\u00a0\u202f"
+
 
 def plain(text: object) -> str:
-    """Return one printable line: line ends, colours, and marks that turn the direction of writing are escaped."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(text))
+    """Return one printable line: line ends, colours, and marks that turn the direction of writing are escaped.
+
+    The no-break spaces that French is set with stay.
+    """
+    return "".join(
+        char if char.isprintable() or char in _SPACES else char.encode("unicode_escape").decode("ascii")
+        for char in str(text)
+    )
 
 
 def style() -> str:

@@ -185,7 +185,7 @@ def _wrapped(text: str, *, first: str = "") -> str:
 
 
 def _text_facts(facts: Sequence[tuple[str, str]]) -> str:
-    width = min(max((len(plain(name)) for name, _ in facts), default=0), 34)
+    width = min(max((len(plain(name)) for name, _ in facts), default=0), 44)
     return "\n".join(_wrapped(value, first=f"{plain(name):{width}}  ") for name, value in facts)
 
 

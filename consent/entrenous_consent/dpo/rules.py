@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from entrenous_consent.dpo.taxonomy import DEVICE, SPECIAL, load_taxonomy, within
-from entrenous_consent.policy import INFERENCES, DeclaredDecision, FeatureRule, PrivacyPolicy, Purpose
+from entrenous_consent.policy import INFERENCES, FeatureRule, PrivacyPolicy, Purpose
 
 __all__ = ["EEA", "LEVELS", "SURENESS", "Finding", "Rule", "rules"]
 
@@ -326,16 +326,5 @@ def _offer_inputs(policy: PrivacyPolicy) -> Iterator[tuple[str, FeatureRule]]:
     for i, decision in enumerate(policy.decisions):
         if decision.effect == "offer":
             for rule in policy.features:
-                if _takes(decision, rule):
+                if decision.reads(rule.pattern):
                     yield f"decisions[{i}].inputs", rule
-
-
-def _takes(decision: DeclaredDecision, rule: FeatureRule) -> bool:
-    """Say whether a decision may read features of a rule: one pattern covers the other; all, where it names none."""
-    stem = rule.pattern.removesuffix("*")
-    return not decision.inputs or any(
-        one == rule.pattern
-        or (one.endswith("*") and stem.startswith(one[:-1]))
-        or (rule.pattern.endswith("*") and one.startswith(stem))
-        for one in decision.inputs
-    )

@@ -208,6 +208,14 @@ class Identifier:
     domain: str
 
 
+def _meet(one: str, other: str) -> bool:
+    """Say whether some name matches both patterns."""
+    stem, second = one.removesuffix("*"), other.removesuffix("*")
+    over = one.endswith("*") and second.startswith(stem)
+    under = other.endswith("*") and stem.startswith(second)
+    return one == other or over or under
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredDecision:
     """A decision as the DPO declares it.
@@ -224,6 +232,10 @@ class DeclaredDecision:
     alone: bool
     inputs: tuple[str, ...]
     review: str
+
+    def reads(self, pattern: str) -> bool:
+        """Say whether it may read something that `pattern` (a name, or a prefix ended by `*`) stands for."""
+        return not self.inputs or any(_meet(pattern, one) for one in self.inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,54 @@
+"""What `entrenous privacy sign` does: show what lint finds and what changes, refuse, or hand over to `keys sign`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from entrenous_consent._files import reaching
+from entrenous_consent.dpo.diff import diff_document
+from entrenous_consent.dpo.lint import lint_document
+from entrenous_consent.dpo.rendering import render
+from entrenous_consent.dpo.signable import check_signable
+from entrenous_consent.errors import Missing
+from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy, parse_policy
+from entrenous_exporters import key_commands
+from entrenous_exporters.key_commands import Desk
+from entrenous_exporters.publish import Repository
+
+__all__ = ["sign_privacy"]
+
+
+def sign_privacy(arguments: argparse.Namespace, desk: Desk) -> int:
+    """Show, check, ask, sign; return 0, or 1 when the answer was no.
+
+    Args:
+        arguments: `policy`, `repository`, `keys`, `despite`, `language`, `yes`.
+
+    Raises:
+        Forbidden: lint says ERROR, a purpose widens without a higher consent version, or it may not be signed.
+        Malformed, Missing, Unauthentic: as `entrenous keys sign`.
+    """
+    with reaching(arguments.policy), arguments.policy.open("rb") as file:
+        data = file.read(POLICY_LIMIT + 1)
+    policy = parse_policy(data, place=str(arguments.policy))
+    before = _published(Repository(arguments.repository), policy.tenant)
+    desk.say(*render(lint_document(policy, arguments.language), "text").splitlines(), "")
+    if before is not None:
+        desk.say(*render(diff_document(before, policy, arguments.language), "text").splitlines(), "")
+    named = check_signable(before, policy, arguments.despite)
+    if named:
+        desk.say("to be signed despite: " + ", ".join(named))
+    with TemporaryDirectory() as directory:
+        copy = Path(directory) / "policy.toml"  # what was checked is what is signed, whatever the file is by then
+        copy.write_bytes(data)
+        arguments.role, arguments.file, arguments.tenant = "privacy", copy, None
+        return key_commands.sign(arguments, desk)
+
+
+def _published(repository: Repository, tenant: str) -> PrivacyPolicy | None:
+    try:
+        return repository.policy(tenant)
+    except Missing:
+        return None
