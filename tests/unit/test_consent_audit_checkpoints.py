@@ -93,6 +93,19 @@ def test_what_is_no_verifier_key_is_refused(text):
         audit.parse_verifier_key(text)
 
 
+P = 2**255 - 19
+SMALL = [0, 1, P - 1, 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826, P, P + 1, 2]
+"""Points of order 1, 2, 4 and 8, encodings that are not canonical, and a y of no point."""
+
+
+@pytest.mark.parametrize("y", SMALL, ids=range(len(SMALL)))
+def test_a_key_that_anybody_could_sign_under_is_refused(y):
+    for sign in (0, 1 << 255):
+        key = audit.VerifierKey(name="a", public=(y | sign).to_bytes(32, "little"))
+        with pytest.raises(Malformed, match="is not a verifier key"):
+            audit.parse_verifier_key(str(key))
+
+
 @pytest.mark.parametrize(
     ("text", "name"), [("no line end", "a"), ("a\tb\n", "a"), ("a\n", "a b"), ("a\n", ""), ("a\n", "a+b")]
 )

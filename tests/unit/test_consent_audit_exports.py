@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -244,6 +245,26 @@ def test_without_a_checkpoint_the_chain_of_seals_is_held_to(log):
     assert log.failure() == ("audit 2026-10", 0, "unsealed")
 
 
+@pytest.mark.parametrize("month", ["audit 2026-01", "audit 2027-05"])
+def test_a_month_that_was_never_there_is_named(log, month):
+    exported = log.exported()
+    log.held[month] = [audit.entry("erasure", time=1, subject=b"", detail={"policy": 1})]
+    named = "audit 2026-10" if month < "audit 2026-10" else month
+    assert log.failure(*exported) == log.failure() == (named, 0, "unsealed")
+
+
+def test_a_month_that_is_put_between_two_is_named_though_it_seals_the_one_before(log):
+    exported = log.exported()
+    (october, november, december) = (log.held[name] for name in SIZES)
+    log.held = {"audit 2026-08": october, "audit 2026-10": november, "audit 2026-12": december}
+    assert log.failure(*exported) is not None
+    log.held = {"audit 2026-10": october, "audit 2026-11": november, "audit 2026-12": december}
+    detail = audit.summary("audit 2026-12", december)
+    log.held["audit 2027-01"] = [audit.entry("audit.sealed", time=1, subject=b"", detail=detail)]
+    log.held["audit 2027-02"] = [audit.entry("audit.sealed", time=1, subject=b"", detail=detail)]
+    assert log.failure(*exported) == ("audit 2027-02", 0, "unsealed")
+
+
 # Dropping
 
 
@@ -335,3 +356,25 @@ def test_a_transaction_that_does_not_happen_seals_nothing(store):
     entry = audit.entry("erasure", time=NOW, subject=b"", detail={"policy": 1})
     assert store.transact([Append("audit 2026-12", entry), gone], now=NOW, durable=True) == "conflict"
     assert store.logs() == ["audit 2026-11"]
+
+
+def test_processes_that_begin_a_month_at_once_seal_the_one_before_once(tmp_path):
+    stores = [SQLiteStore(tmp_path / "visitors.db") for _ in range(4)]
+    put_in(stores[0], "erasure", at(2026, 11), policy=1)
+    start = threading.Barrier(len(stores))
+
+    def write(store: SQLiteStore) -> None:
+        start.wait()
+        for i in range(25):
+            put_in(store, "erasure", at(2026, 12) + i, policy=1)
+
+    threads = [threading.Thread(target=write, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    held = {log: stores[0].log(log) for log in stores[0].logs()}
+    for store in stores:
+        store.close()
+    assert {log: len(entries) for log, entries in held.items()} == {"audit 2026-11": 1, "audit 2026-12": 101}
+    assert audit.first_failure(held, now=NOW) is None

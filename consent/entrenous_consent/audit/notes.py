@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from entrenous_consent.errors import Malformed, Unauthentic
+from entrenous_consent.points import sound_point
 
 __all__ = ["NOTE_LIMIT", "VerifierKey", "decoded", "open_note", "parse_verifier_key", "sign_note"]
 
@@ -63,11 +64,12 @@ def parse_verifier_key(text: str, *, place: str = "key") -> VerifierKey:
     """Return the verifier key that `text` writes down.
 
     Raises:
-        Malformed: it is none, or its id is another key's.
+        Malformed: it is none, a key that anybody could sign under, or its id is another key's.
     """
     parts = text.split("+", 2)
     key = decoded(parts[2]) if len(parts) == 3 else None
-    if key is None or key[:1] != _ED25519 or len(key) != 1 + _KEY_BYTES or not _named(parts[0]):
+    sound = key is not None and key[:1] == _ED25519 and len(key) == 1 + _KEY_BYTES and sound_point(key[1:])
+    if key is None or not sound or not _named(parts[0]):
         raise Malformed("is not a verifier key of Ed25519", place=place, remedy="copy it whole: name+id+key")
     found = VerifierKey(name=parts[0], public=key[1:])
     if found.id.hex() != parts[1]:

@@ -113,7 +113,7 @@ def verified_document(
             "held": {log: len(entries) for log, entries in held.items()},
             "failure": None
             if failure is None
-            else {"log": failure.log, "entry": failure.index + 1, "what": failure.what},
+            else {"log": failure.log, "entry": failure.index + 1 or None, "what": failure.what},
         },
     )
 

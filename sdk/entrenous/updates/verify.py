@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from entrenous.bundle import Bundle
 from entrenous_consent.errors import Forbidden, Malformed, Missing, Unauthentic
 from entrenous_consent.parsing import KEY
+from entrenous_consent.points import sound_point
 from entrenous_consent.policy import PrivacyPolicy
 
 if TYPE_CHECKING:  # a start while offline chooses with these rules, and need not load a TUF client for it
@@ -43,12 +43,6 @@ _OFFLINE_THRESHOLD = 2
 _MOST_VERSIONS = 1 << 53
 _ASK = "fetch nothing more from there, and ask the publisher"
 
-_P = 2**255 - 19
-_D = -121665 * pow(121666, -1, _P) % _P
-_Y8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
-_SMALL = frozenset({0, 1, _P - 1, _Y8, _P - _Y8})
-"""The y of all points whose order divides 8 (RFC 8032, section 5.1): anyone can sign for these."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
@@ -70,17 +64,8 @@ def sound_key(key: Key) -> bytes | None:
         return None
     if not isinstance(public, str) or not re.fullmatch(r"[0-9a-f]{64}", public):
         return None
-    return bytes.fromhex(public) if _on_curve(public) else None
-
-
-@lru_cache(maxsize=256)
-def _on_curve(public: str) -> bool:
-    """Say whether 64 hexadecimal digits are a sound point: a poll sees the same few keys again."""
-    y = int.from_bytes(bytes.fromhex(public), "little") & ((1 << 255) - 1)
-    if y >= _P or y in _SMALL:
-        return False
-    squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
-    return pow(squared, (_P - 1) // 2, _P) == 1
+    point = bytes.fromhex(public)
+    return point if sound_point(point) else None
 
 
 def check_roles(root: Root, targets: Targets) -> None:
