@@ -32,6 +32,7 @@ _MOST_EVENTS = 1000
 _MOST_DECISIONS = 64
 _COOKIE_DAYS = 180
 _NOBODY = Decision(None, "DEFAULT", "consent_missing")
+_MINOR = Decision(None, "DEFAULT", "minor")
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -96,18 +97,32 @@ class Worker:
         """Answer one or several decisions for one visitor."""
         self.door.check_key(request)
         body = await read_json(request)
-        _only(body, "decisions", "visitor", "context")
+        _only(body, "decisions", "visitor", "context", "minor")
         names, context = body.get("decisions"), body.get("context", {})
         if not isinstance(names, list) or not names or len(names) > _MOST_DECISIONS:
             raise Problem("malformed", f"decisions: expected 1 to {_MOST_DECISIONS} names")
         if not all(isinstance(name, str) for name in names) or not isinstance(context, dict):
             raise Problem("malformed", "decisions: expected names; context: an object")
-        identifier = self.door.asking(request, body.get("visitor")).identifier
+        identifier = self._asking(request, body)
         found = {name: _told(self._decide(request, identifier, name, context)) for name in names}
         return answer({"decisions": found})
 
-    def _decide(self, request: Request, identifier: str, name: str, context: Mapping[str, Any]) -> Decision:
-        if not identifier or self._objects(request, identifier):
+    def _asking(self, request: Request, body: Mapping[str, Any]) -> str | None:
+        """Return who asks, or is spoken of; None for a minor, of whom nothing is kept: what was, goes, if it is proven
+        who they are. A bare identifier proves nothing, and erases nothing."""
+        asking, minor = self.door.asking(request, body.get("visitor")), body.get("minor", False)
+        if not isinstance(minor, bool):
+            raise Problem("malformed", "minor: expected true or false")
+        if not minor:
+            return asking.identifier
+        if asking.proven:
+            self.client.visitor(asking.identifier, minor=True)
+        return None
+
+    def _decide(self, request: Request, identifier: str | None, name: str, context: Mapping[str, Any]) -> Decision:
+        if identifier is None:
+            decision = _MINOR
+        elif not identifier or self._objects(request, identifier):
             known = name in self._names()
             decision = _NOBODY if known else Decision(None, "ERROR", "unknown_decision")
         else:
@@ -122,26 +137,26 @@ class Worker:
         """Take in events of one visitor, or of several in `batches`."""
         self.door.check_key(request)
         body = await read_json(request)
-        _only(body, "visitor", "events", "batches")
-        batches = body.get("batches", [{key: body[key] for key in ("visitor", "events") if key in body}])
+        _only(body, "visitor", "events", "minor", "batches")
+        batches = body.get("batches", [body])
         if "batches" in body and len(body) > 1:
             raise Problem("malformed", "batches: stand alone")
         if not isinstance(batches, list) or not all(isinstance(one, dict) for one in batches):
             raise Problem("malformed", "batches: expected objects")
         told = []
         for batch in batches:
-            _only(batch, "visitor", "events")
+            _only(batch, "visitor", "events", "minor")
             events = batch.get("events")
             if not isinstance(events, list) or not events or len(events) > _MOST_EVENTS:
                 raise Problem("malformed", f"events: expected 1 to {_MOST_EVENTS}")
-            told.append((self.door.asking(request, batch.get("visitor")).identifier, events))
+            told.append((self._asking(request, batch), events))
         if sum(len(events) for _, events in told) > _MOST_EVENTS:
             raise Problem("malformed", f"events: expected at most {_MOST_EVENTS} in all")
         outcomes = await run_in_threadpool(
             lambda: [
                 self._observe(visitor, events)
                 if visitor and not self._objects(request, visitor)
-                else [_REFUSED] * len(events)
+                else [_REFUSED if visitor is not None else _MINORS] * len(events)
                 for visitor, events in told
             ]
         )
@@ -195,6 +210,50 @@ class Worker:
             given.delete_cookie(REFUSED_COOKIE, secure=True, httponly=True, samesite="lax", path="/")
         return given
 
+    async def choices(self, request: Request) -> Response:
+        """Return what whoever asks has chosen, and which purposes a banner is to ask for: none, and it stays away."""
+        self.door.check_key(request)
+        if request.headers.get(VISITOR_HEADER) is not None:
+            raise Problem("forbidden", "an identifier proves nothing: send the cookie, or a token")
+        asking, policy = self.door.asking(request), self.client.policy
+        if asking.proven:
+            outcome = await run_in_threadpool(self.client.visitor(asking.identifier).choices)
+            if not outcome.accepted:
+                raise _problem_of(outcome)
+            told = {key: outcome.data[key] for key in ("granted", "refused", "ask")}
+        else:
+            refused = sorted(policy.purposes) if request.cookies.get(REFUSED_COOKIE) else []
+            told = {"granted": [], "refused": refused, "ask": sorted({*policy.purposes} - {*refused})}
+        if self._objects(request, asking.identifier):
+            told["granted"] = []
+            told["ask"] = told["ask"] if policy.signals.gpc_yields_to_later_choice else []
+        return answer(told)
+
+    async def object(self, request: Request) -> Response:
+        """Take in an objection to some purposes, or to all, of whoever asks, if that is proven."""
+        visitor, body = self._proven(request), await read_json(request)
+        _only(body, "purposes")
+        purposes = body.get("purposes")
+        if purposes is not None and (not isinstance(purposes, list) or not all(isinstance(p, str) for p in purposes)):
+            raise Problem("malformed", "purposes: expected an array of purposes, or nothing for all")
+        return await self._done(visitor.object, purposes)
+
+    async def correct(self, request: Request) -> Response:
+        """Put right what is kept about whoever asks, if that is proven."""
+        visitor, body = self._proven(request), await read_json(request)
+        _only(body, "corrections")
+        corrections = body.get("corrections")
+        if not isinstance(corrections, dict):
+            raise Problem("malformed", "corrections: expected an object of features")
+        return await self._done(visitor.correct, corrections)
+
+    async def _done(self, work: Callable[[Any], Outcome], what: Any) -> Response:
+        outcome = await run_in_threadpool(work, what)
+        if not outcome.accepted:
+            raise _problem_of(outcome)
+        pending = 202 if outcome.cause == "pending" else 200
+        return answer({**_outcome(outcome), **(outcome.data or {})}, status=pending)
+
     async def export(self, request: Request) -> Response:
         """Return everything kept about whoever asks, if that is proven."""
         visitor = self._proven(request)
@@ -247,15 +306,18 @@ def public_app(worker: Worker) -> Starlette:
         ("/v1/decide", worker.decide, ["POST"]),
         ("/v1/events", worker.events, ["POST"]),
         ("/v1/consent", worker.consent, ["POST"]),
+        ("/v1/consent", worker.choices, ["GET"]),
+        ("/v1/objection", worker.object, ["POST"]),
         ("/v1/visitor", worker.export, ["GET"]),
         ("/v1/visitor", worker.erase, ["DELETE"]),
+        ("/v1/visitor", worker.correct, ["PATCH"]),
         ("/livez", worker.livez, ["GET"]),
         ("/readyz", worker.readyz, ["GET"]),
     ]
     cors = Middleware(
         CORSMiddleware,
         allow_origins=sorted(worker.door.origins),
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["authorization", "content-type", "x-api-key", TOKEN_HEADER, VISITOR_HEADER],
         allow_credentials=True,
     )
@@ -293,6 +355,7 @@ async def unrouted(_: Request, error: Exception) -> Response:
 
 
 _REFUSED = Outcome(False, "consent_missing")
+_MINORS = Outcome(False, "minor")
 _CODES = {
     "unavailable": "unavailable",
     "malformed": "malformed",

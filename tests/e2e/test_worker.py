@@ -274,6 +274,7 @@ def test_a_canary_fed_to_every_input_is_nowhere(worker):
 def test_metrics_name_no_arm_and_move_consents_in_twenties(worker):
     for i in range(3):
         worker.consent(f"counted-{i}", ALL)
+    worker.decide("nobody")
     text = worker.ask("GET", "/metrics", admin=True).data.decode()
     for word in ("ten_off", "cold", "promotion", "ada"):
         assert word not in text

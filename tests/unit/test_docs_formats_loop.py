@@ -279,7 +279,7 @@ def test_every_key_of_costs_is_described(asked: list[Asked]):
 def test_every_route_of_the_worker_is_described():
     described = subsection(HTTP, "| route | body")
     assert routes_of(public_app(a_worker())) == {
-        key for key in described if key.startswith(("GET ", "POST ", "DELETE "))
+        key for key in described if key.startswith(("GET ", "POST ", "PATCH ", "DELETE "))
     }
 
 
