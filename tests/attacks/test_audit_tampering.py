@@ -99,6 +99,39 @@ def test_every_single_change_of_a_longer_log_is_seen(count):
             assert found.index == first, what
 
 
+def chained(sizes: list[int]) -> dict[str, list[bytes]]:
+    """Return months of these sizes, each sealed by the next, as a store writes them."""
+    held: dict[str, list[bytes]] = {}
+    for month, size in enumerate(sizes, 1):
+        for i in range(size):
+            newest = max(held, default="")
+            wanted, time = f"audit 2026-{month:02}", NOW + 100 * month + i
+            log, first = audit.placed(newest, wanted, lambda newest=newest: held[newest], time)
+            data = audit.entry("erasure", time=time, subject=b"", detail={"policy": i})
+            held.setdefault(log, []).extend([*first, data])
+    return held
+
+
+def test_every_single_change_in_every_month_before_a_checkpoint_is_seen_and_named():
+    for sizes in ([1, 1], [3, 1, 4], [2, 5, 1, 3]):
+        held = chained(sizes)
+        checkpoint = audit.read_checkpoint(audit.sign_checkpoint(audit.checkpoint_of(held), SEED).encode(), KEY)
+        months = audit.read_leaves(audit.write_leaves(held), checkpoint)
+        assert audit.first_failure(held, checkpoint, months, now=NOW) is None
+        for log, entries in held.items():
+            for what, _, changed in changes(entries):
+                first = differs(entries, changed)
+                if first < 0 and log == checkpoint.log:
+                    continue  # something was added behind the checkpoint
+                found = audit.first_failure({**held, log: changed}, checkpoint, months, now=NOW)
+                assert found is not None, what
+                assert (found.log, found.index) == (log, first if first >= 0 else len(entries)), what
+            gone = audit.first_failure(
+                {name: kept for name, kept in held.items() if name != log}, checkpoint, months, now=NOW
+            )
+            assert gone == audit.Failure(log=log, index=0, what="missing")
+
+
 @seed(20261127)
 @settings(max_examples=60, deadline=None)
 @given(logs, st.data())

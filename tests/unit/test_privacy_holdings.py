@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -405,10 +406,15 @@ def test_retention_is_told_in_words(run, language, said):
 
 
 def test_the_oldest_value_was_written_after_what_retention_says(run, home, shop):
-    """Whatever is written, its row ends no later than the longest choice: the bound holds for every row."""
-    started = int(time.time()) - 1
-    told = data_of(run("retention", "--format", "json"))
-    assert told["held"]["written_since"] <= started + 2
+    """The first visitor came at the shop's first moment, another ten days later; then the first is erased."""
+    first = shop.clock.now
+    shop.clock.now += 10 * DAY
+    with shop.open(key_provider=None, public_keys={}) as client:
+        assert client.visitor(OTHER).consent(client.example_choices).accepted
+    since = data_of(run("retention", "--format", "json"))["held"]["written_since"]
+    assert since <= first
+    run("erase")
+    assert since < data_of(run("retention", "--format", "json"))["held"]["written_since"] <= first + 10 * DAY
 
 
 # Egress
@@ -556,6 +562,20 @@ def test_no_identifier_is_in_any_answer_page_error_or_file(run, home, tmp_path):
     run("export", "--output", tmp_path / "page.html", "--format", "html")
     for path in [*home.rglob("*"), *tmp_path.rglob("*")]:
         assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_identifier_is_in_what_a_crash_leaves(run, monkeypatch, verb):
+    def crash(*_: object, **__: object) -> None:
+        raise RuntimeError("something broke")
+
+    for name in ("rights.export", "rights.choices", "rights.correct", "Engine.erase", "Custody.standing"):
+        module = "entrenous_consent.custody" if name.startswith("Custody") else "entrenous"
+        place = f"entrenous.engine.{name}" if name.startswith("Engine") else f"{module}.{name}"
+        monkeypatch.setattr(place, crash)
+    with pytest.raises(RuntimeError, match="something broke") as crashed:
+        run(verb, *(["--forget", "bought_last_90d"] if verb == "correct" else []))
+    assert CANARY not in "".join(traceback.format_exception(crashed.value))
 
 
 def test_every_verb_leaves_an_entry_of_its_name(run, home):
