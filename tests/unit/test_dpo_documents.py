@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import entrenous.profile
 from entrenous.reports import mechanism_of
 from entrenous_consent.dpo.card import CARD_LIMIT, CardFacts, PatternFacts, read_card_facts
 from entrenous_consent.dpo.dpia import dpia_document
@@ -19,7 +20,7 @@ from entrenous_consent.dpo.facts import FACTS_LIMIT, read_document
 from entrenous_consent.dpo.figures import chance_to_show, count_epsilon, threshold
 from entrenous_consent.dpo.lint import lint_document
 from entrenous_consent.dpo.notice import notice_document
-from entrenous_consent.dpo.parts import RIGHTS
+from entrenous_consent.dpo.parts import RECEIPT_DAYS, RIGHTS
 from entrenous_consent.dpo.register import register_document
 from entrenous_consent.dpo.rendering import FORMATS, Document, Facts, Items, Listing, Paragraph, Section, Table, render
 from entrenous_consent.dpo.report import report_document
@@ -364,6 +365,14 @@ def test_a_receipt_that_is_none_is_refused(data, place):
 
 
 # Figures and pictures
+
+
+def test_receipts_are_said_to_be_kept_as_long_as_a_profile_keeps_them():
+    assert RECEIPT_DAYS == entrenous.profile.RECEIPT_DAYS
+    assert f"the last receipts of decision promotion {RECEIPT_DAYS} days" in said(
+        register_document(POLICY, "en", "9.9")
+    )
+    assert "expiry, of at most 90 days" in said(dpia_document(POLICY, None, "en", "9.9"))
 
 
 @pytest.mark.parametrize("folder", ["sdk/entrenous/demo", "exporters/entrenous_exporters/demo"])

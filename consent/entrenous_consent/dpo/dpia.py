@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from entrenous_consent.dpo.card import CardFacts
 from entrenous_consent.dpo.figures import threshold
-from entrenous_consent.dpo.parts import Parts, parts_of
+from entrenous_consent.dpo.parts import RECEIPT_DAYS, Parts, parts_of
 from entrenous_consent.dpo.rendering import Block, Document, Paragraph, Section, Table
 from entrenous_consent.policy import PrivacyPolicy
 
@@ -105,6 +105,7 @@ def _price(parts: Parts, card: CardFacts | None) -> Section:
 def _risks(parts: Parts, card: CardFacts | None) -> Table:
     words, policy = parts.words, parts.policy
     longest = max((one.retention_days for one in policy.features), default=0)
+    longest = max(longest, RECEIPT_DAYS if policy.decisions else 0)
     loosest = max(policy.reports, key=lambda one: one.epsilon, default=None)
     rows = [
         (words("risk.linked"), words("risk.linked_answer", epoch=words.days(policy.epoch // _DAY))),

@@ -11,10 +11,13 @@ from entrenous_consent.dpo.taxonomy import Taxonomy, load_taxonomy
 from entrenous_consent.dpo.words import Words, load_words
 from entrenous_consent.policy import DeclaredDecision, FeatureRule, PrivacyPolicy, Purpose, Report
 
-__all__ = ["RIGHTS", "Parts", "parts_of"]
+__all__ = ["RECEIPT_DAYS", "RIGHTS", "Parts", "parts_of"]
 
 RIGHTS = ("refuse", "withdraw", "object", "erase", "access", "correct", "complain")
 """The rights that a policy names a way to."""
+
+RECEIPT_DAYS = 90
+"""How long a profile keeps the receipts of its decisions, where one is made for the purpose at all."""
 
 _DAY = 86_400
 
@@ -235,6 +238,7 @@ class Parts:
         found += [
             (words("kept.contribution", report=one.name), one.window_days + one.every_days) for one in policy.reports
         ]
+        found += [(words("kept.receipts", decision=one.name), RECEIPT_DAYS) for one in policy.decisions]
         found.append((words("kept.pseudonyms"), 2 * policy.epoch // _DAY))
         found.append((words("kept.audit"), policy.audit_days))
         return found

@@ -337,7 +337,7 @@ def _html_block(block: Block) -> Leaf:
         case Listing():
             return ("pre", {"tabindex": "0"}, [("code", {}, block.text)])
         case _:
-            return ("figure", {"role": "img", "aria-label": block.words}, [("raw", {}, block.svg)])
+            return ("figure", {"role": "img", "aria-label": block.words, "tabindex": "0"}, [("raw", {}, block.svg)])
 
 
 def _html_table(table: Table) -> Leaf:
