@@ -104,9 +104,10 @@ def tcf(text: str) -> dict[str, Any]:
     tape = Tape(pieces[0])
     if tape.number(6) != 2:
         raise Wrong
-    found: dict[str, Any] = {"created": tape.number(36) // 10, "updated": tape.number(36) // 10}
-    if found["created"] < VERSION_2 or found["updated"] < found["created"]:
+    created, updated = tape.number(36), tape.number(36)
+    if created < 10 * VERSION_2 or updated < created:
         raise Wrong
+    found: dict[str, Any] = {"updated": updated // 10}
     if tape.number(12) in {0, 1}:
         raise Wrong
     tape.cut(18)

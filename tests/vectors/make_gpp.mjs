@@ -60,6 +60,7 @@ for (const name of STATES) {
   add('several states and the old US Privacy string', both.encode(), [6, 7, 8, 9], [6, 7, 9]);
   const canada = new gpp.GppModel();
   canada.setFieldValue(gpp.TcfCaV1.NAME, 'CmpId', 300);
+  for (const date of ['Created', 'LastUpdated']) canada.setFieldValue(gpp.TcfCaV1.NAME, date, new Date('2026-11-20T00:00:00Z'));
   canada.setFieldValue('uspv1', 'OptOutSale', 'N');
   add('Canada, which is stepped over, and no opt-out', canada.encode(), [5, 6], []);
   const header = (ids) => {

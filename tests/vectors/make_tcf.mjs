@@ -194,6 +194,7 @@ const bad = {
   ...Object.fromEntries([4, 5, 6, 7].map((kind) => [`segment of type ${kind}`, `${core()}.${DISCLOSED}.${Base64Url.encode(number(kind, 3) + field(300, [300]))}`])),
   'from after 28 February 2026 without disclosed vendors': `${core()}.${PUBLISHER}`,
   'updated after 28 February 2026 without disclosed vendors': `${core({ created: number(Date.UTC(2026, 0, 5) / 100, 36) })}.${PUBLISHER}`,
+  'updated a tenth of a second before it was created': withCore({ updated: number(DAY - 1, 36) }),
   'updated before it was created': withCore({ updated: number(DAY - 1000, 36) }),
   'older than version 2': withCore({ created: number(Date.UTC(2018, 4, 25) / 100, 36) }), 'created at zero': withCore({ created: number(0, 36) }),
   'consent platform 0': withCore({ cmp: number(0, 12) }), 'consent platform 1': withCore({ cmp: number(1, 12) }),
