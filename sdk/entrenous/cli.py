@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import entry_points, version
+from pathlib import Path
 
 from entrenous_consent.errors import Refusal
 
 __all__ = ["main"]
 
 REFUSED = 2
+FAILED = 70
+"""A fault of ours, after `EX_SOFTWARE` of sysexits.h."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 with one line on standard error when something was refused."""
+    """Run one command; return 0, or 2 with one line on standard error when something was refused, or 70 with one that
+    says where a fault of ours is."""
     parser = argparse.ArgumentParser(prog="entrenous", description="Personalisation that stays on this side.")
     parser.add_argument("--version", action="version", version=f"entrenous {version('entrenous')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -37,6 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Refusal as error:
         print(f"entrenous {chosen.command}: {error}", file=sys.stderr)
         return REFUSED
+    except Exception as error:
+        print(f"entrenous {chosen.command}: {_where(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _where(error: Exception) -> str:
+    """Return what failed and where, in our own words: another library's may repeat what it was handed."""
+    steps = [f"{Path(step.filename).name}:{step.lineno}" for step in traceback.extract_tb(error.__traceback__)]
+    return f"failed with {type(error).__name__} at {' > '.join(steps[-6:])} — this is a fault of ours: report that line"
 
 
 def _unavailable(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: str) -> None:

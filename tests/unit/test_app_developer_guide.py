@@ -122,7 +122,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     page: dict[str, Any] = {"home": home}
     ports = page["ports"] = free_ports()
     edge, _, _, collect = (ported(block, ports) for block in blocks("toml"))
-    own, walk, visits = (ported(block, ports) for block in blocks("python")[1:])
+    own, walk, visits = (ported(block, ports) for block in blocks("python")[2:])
     serve, evaluate = blocks("console")
     secrets, started = serve.splitlines()
     train, sign = blocks("console", TRAINING)[:2]
@@ -159,7 +159,7 @@ def ported(block: str, ports: list[int]) -> str:
 
 def test_every_block_of_the_page_has_its_place():
     kinds = re.findall(r"^```(\w+)$", GUIDE, re.MULTILINE)
-    assert kinds == ["python", "python", "toml", "console", "python", "toml", "toml", "toml", "python", "console"]
+    assert kinds == ["python", "python", "python", "toml", "console", "python", "toml", "toml", "toml", "python", "console"]
     assert not re.search(r"consent\w*\(\{|[\"']\w+[\"']: [Tt]rue", GUIDE), "a choice that nobody made"
 
 
@@ -168,6 +168,15 @@ def test_the_first_snippet_answers_offline():
     assert (before.value, before.reason, before.cause) == ("none", "DEFAULT", "consent_missing")
     assert (value, reason) == ("ten_off", "TARGETING_MATCH")
     assert payload["headline"]["en"]
+
+
+def test_a_choice_lives_as_the_page_says():
+    room: dict[str, Any] = {}
+    exec(blocks("python")[0].splitlines()[0], room)
+    ask, taste, corrected, objected, reason, cause = run_python(blocks("python")[1], room)
+    assert ask == ["history", "improve", "measure", "personalize"]
+    assert (taste, corrected, objected) == ("boots", {"features": ["visit_taste_30d"]}, True)
+    assert (reason, cause) == ("TARGETING_MATCH", "minor")
 
 
 def test_in_its_own_process_it_decides_exports_erases_and_sends_nothing(followed):
@@ -185,8 +194,9 @@ def test_over_http_it_consents_observes_decides_exports_and_erases(followed):
     worker, collector = followed["ports"][0], followed["ports"][2]
     assert followed["said"].startswith(f"serving on http://127.0.0.1:{worker}, admin on ")
     assert followed["collects"] == f"collecting on http://127.0.0.1:{collector}/v1/reports"
-    consented, told, decided, flag, held, erased = followed["walk"]
-    assert consented == erased == {"accepted": True}
+    consented, told, decided, flag, held, chosen, objected, erased = followed["walk"]
+    assert consented == objected == erased == {"accepted": True}
+    assert (chosen["granted"], chosen["ask"]) == (sorted(FIRST), [])
     assert told == {"outcomes": [{"accepted": True}]}
     decision = decided["decisions"]["delivery"]
     assert decision["tranche"] == "warm"
