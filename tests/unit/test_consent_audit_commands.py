@@ -81,6 +81,7 @@ def test_the_log_is_shown_in_words_and_the_reading_of_it_is_in_the_log(run):
     for said in ("a policy or bundle came into force", "consent was withdrawn", "a visitor was erased"):
         assert said in out
     assert "an operator read the store" in out
+    assert re.search(r"SHA-256 of the policy: [0-9a-f]{12}…", out)
     assert kinds(run)[-2:] == ["access", "access"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -229,11 +230,15 @@ def _row(words: Words, data: bytes) -> tuple[str, str, str, str]:
     entry = _read(data)
     if entry is None:
         return "", words("unreadable"), "", ""
-    said = (f"{words(f'key.{key}')}: {_value(words, value)}" for key, value in entry.detail.items() if value != [])
+    held = ((words(f"key.{key}"), value) for key, value in entry.detail.items() if value != [])
+    said = (words("said", name=name, value=_value(value)) for name, value in held)
     return moment(entry.time), words(f"kind.{entry.kind}"), " · ".join(said), entry.subject.hex()[:12]
 
 
-def _value(words: Words, value: object) -> str:
+def _value(value: object) -> str:
+    """Return a detail's value; a digest by its beginning, as whole it stands in the data."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32,64}", value):
+        return f"{value[:12]}…"
     return f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
