@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from tests.shop import Clock, Shop
 
 import entrenous.profile
 from entrenous.reports import mechanism_of
@@ -339,6 +340,33 @@ def test_a_receipt_of_nothing_says_so():
         assert part in text, part
     nothing = json.dumps({**empty, "consents": {}}).encode()
     assert "nothing about the visitor" in said(explain_receipts(POLICY, read_receipts(nothing), "en", "9.9"))
+
+
+def test_a_visitors_export_is_read_whole(tmp_path):
+    shop = Shop(tmp_path, Clock())
+    client = shop.open()
+    visitor = client.visitor("customer-42")
+    assert visitor.consent({"personalize": True, "history": True, "measure": False, "improve": False}).accepted
+    visitor.observe("view_item", category="slippers", price=4900, currency="EUR")
+    receipt = visitor.decide("promotion", default="none").receipt
+    export = visitor.export().data
+    client.close()
+    for given in (export, {"format": 1, "kind": "export", "data": export}):
+        [read] = read_receipts(json.dumps(given).encode())
+        assert (read.id, read.arm, dict(read.consents)) == (
+            f"{receipt.id:016x}",
+            receipt.basis.arm,
+            {"history": 1, "personalize": 1},
+        )
+    assert "Remember past purchases, as granted" in said(explain_receipts(POLICY, (read,), "en", "9.9"))
+
+
+@pytest.mark.parametrize(
+    "given", [{}, [], {"purposes": {}}, {"purposes": {"a": 1, "b": {"receipts": 1}}}, {"data": {}}]
+)
+def test_a_file_without_a_receipt_says_so(given):
+    with pytest.raises(Malformed, match="holds no receipt"):
+        read_receipts(json.dumps(given).encode())
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ FAILS: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
         ([lines("data_subjects")], "data_subjects"),
         ([lines("audit_retention_days")], "audit_retention_days"),
         ([before_signals(MESSAGE)], "messages[0].recipient"),
+        ([before_signals(f'{TRANSFER}kind = "scc"\n')], "transfers[0].recipient"),
     ],
     "no_way_out": [([lines(one)], f"rights.{one}") for one in ("refuse", "withdraw", "object", "erase")],
     "silence": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from entrenous_consent.dpo.parts import Parts, parts_of
 from entrenous_consent.dpo.rendering import Block, Document, Facts, Paragraph, Section
@@ -43,22 +44,36 @@ class ReceiptFacts:
 
 
 def read_receipts(data: bytes, *, place: str = "receipt") -> tuple[ReceiptFacts, ...]:
-    """Return the receipts in JSON: one as a table, or several in an array.
+    """Return the receipts in JSON: one as a table, several in an array, or all of a visitor's export.
 
     Raises:
-        Malformed: not JSON, an unknown or missing key, or a value out of bounds.
+        Malformed: not JSON, no receipt in it, an unknown or missing key, or a value out of bounds.
     """
     if len(data) > RECEIPTS_LIMIT:
         raise Malformed(f"is longer than {RECEIPTS_LIMIT} bytes", place=place, remedy="give fewer receipts")
     try:
-        found = json.loads(data)
-        tables = Table({"receipts": found if isinstance(found, list) else [found]}).tables("receipts", longest=1000)
-        return tuple(map(_receipt, tables))
+        tables = Table({"receipts": _within(json.loads(data))}).tables("receipts", longest=1000)
+        receipts = tuple(map(_receipt, tables))
     except Malformed as error:
         remedy = error.remedy or "give it as the visitor's export has it"
         raise Malformed(error.what, place=f"{place}: {error.place}", remedy=remedy) from error
     except (ValueError, RecursionError) as error:
         raise Malformed("is not JSON", place=place, remedy="give it as the visitor's export has it") from error
+    if not receipts:
+        raise Malformed("holds no receipt", place=place, remedy="a visitor without decisions has none")
+    return receipts
+
+
+def _within(found: Any) -> list[Any]:
+    """Return the receipts of an export, which lie under each purpose; or what was given, as a list."""
+    if not isinstance(found, dict):
+        return found if isinstance(found, list) else [found]
+    export = found["data"] if isinstance(found.get("data"), dict) else found
+    purposes = export.get("purposes")
+    if not isinstance(purposes, dict):
+        return [export] if export else []
+    kept = [purposes[key].get("receipts") for key in sorted(purposes) if isinstance(purposes[key], dict)]
+    return [receipt for several in kept if isinstance(several, list) for receipt in several]
 
 
 def _receipt(table: Table) -> ReceiptFacts:

@@ -35,7 +35,7 @@ def register(verbs: Commands) -> None:
     explain = _verb(verbs, "explain", "a feature, or a decision's receipt, in plain words")
     what = explain.add_mutually_exclusive_group(required=True)
     what.add_argument("feature", nargs="?", metavar="FEATURE", help="a feature's name")
-    what.add_argument("--receipt", type=Path, metavar="FILE", help="receipts, as a visitor's export has them (JSON)")
+    what.add_argument("--receipt", type=Path, metavar="FILE", help="receipts, or a visitor's whole export (JSON)")
     explain.set_defaults(run=_explain)
     _verb(verbs, "register", "the record of processing activities (GDPR Art. 30)").set_defaults(run=_register)
     dpia = _verb(verbs, "dpia", "a draft impact assessment (GDPR Art. 35), open questions marked")

@@ -104,9 +104,11 @@ def _register_empty(policy: PrivacyPolicy) -> Iterator[Finding]:
         if not value:
             yield Finding(place=place)
     known = {policy.controller.name, *(one.name for one in policy.recipients)}
-    for i, message in enumerate(policy.messages):
-        if message.recipient not in known:
-            yield Finding(place=f"messages[{i}].recipient", said="recipient", values=(("name", message.recipient),))
+    named = [(f"messages[{i}].recipient", one.recipient) for i, one in enumerate(policy.messages)]
+    named += [(f"transfers[{i}].recipient", one.recipient) for i, one in enumerate(policy.transfers)]
+    for place, name in named:
+        if name not in known:
+            yield Finding(place=place, said="recipient", values=(("name", name),))
 
 
 def _no_way_out(policy: PrivacyPolicy) -> Iterator[Finding]:
