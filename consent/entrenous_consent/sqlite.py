@@ -260,8 +260,8 @@ class SQLiteStore:
     def _append(self, write: Append, now: int) -> None:
         run = self._writer.execute
 
-        def entries() -> list[bytes]:
-            return [entry for (entry,) in run(_ENTRIES, (newest,))]
+        def entries() -> Iterator[bytes]:
+            return (entry for (entry,) in run(_ENTRIES, (newest,)))
 
         newest = run("select coalesce(cast(max(log) as text), '') from logs").fetchall()[0][0]
         log, first = placed(newest, write.log, entries, now)

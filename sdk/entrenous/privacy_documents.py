@@ -242,7 +242,7 @@ def _receipt_sections(words: Words, receipt: Mapping[str, Any]) -> tuple[Section
         (words("receipt.visitor"), receipt["pii_principal_id"]),
     )
     return (
-        section("choice", "choice", Table(caption="", headings=headings, rows=rows, numeric=(3,))),
+        section("choice", "choice", Table(caption="", headings=headings, rows=rows)),
         section("texts", "texts", Facts(facts=asked)),
         section("parties", "who", Facts(facts=tuple(who))),
         section("rights", "how", Facts(facts=rights)),

@@ -7,7 +7,7 @@ whoever does not hold its entries. The verifiers take input from strangers: they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "leaf_hash",
     "root",
     "root_of",
+    "tally",
     "verify_consistency",
     "verify_inclusion",
 ]
@@ -35,9 +36,26 @@ def _node(left: bytes, right: bytes) -> bytes:
     return sha256(b"\1" + left + right).digest()
 
 
-def root(entries: Sequence[bytes]) -> bytes:
+def root(entries: Iterable[bytes]) -> bytes:
     """Return the Merkle tree hash of a log's entries, SHA-256 of nothing for an empty log."""
-    return root_of([leaf_hash(data) for data in entries])
+    return tally(entries)[1]
+
+
+def tally(entries: Iterable[bytes]) -> tuple[int, bytes]:
+    """Return how many entries there are and their root, holding no more than a path of hashes at a time."""
+    count, whole = 0, list[bytes]()  # the roots of whole subtrees, the largest first
+    for data in entries:
+        found, trees = leaf_hash(data), count
+        while trees & 1:
+            found, trees = _node(whole.pop(), found), trees >> 1
+        whole.append(found)
+        count += 1
+    if not whole:
+        return 0, root_of(())
+    found = whole.pop()
+    while whole:
+        found = _node(whole.pop(), found)
+    return count, found
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:

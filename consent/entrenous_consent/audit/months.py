@@ -8,12 +8,12 @@ later months begin with seals of their own, so that they verify without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from entrenous_consent.audit.entries import LOG_NAME, entry
-from entrenous_consent.audit.merkle import root
+from entrenous_consent.audit.merkle import tally
 
 __all__ = ["RETENTION_DAYS", "ended", "month_end", "placed", "summary"]
 
@@ -22,12 +22,13 @@ RETENTION_DAYS = 1830
 (Code civil, art. 2224), within which a controller may have to show that consent was given (GDPR Art. 7(1))."""
 
 
-def summary(log: str, entries: Sequence[bytes]) -> dict[str, Any]:
+def summary(log: str, entries: Iterable[bytes]) -> dict[str, Any]:
     """Return what stands for a whole log: its name, its size and its root in hexadecimal."""
-    return {"log": log, "size": len(entries), "root": root(entries).hex()}
+    size, root = tally(entries)
+    return {"log": log, "size": size, "root": root.hex()}
 
 
-def placed(newest: str, wanted: str, entries: Callable[[], Sequence[bytes]], now: int) -> tuple[str, tuple[bytes, ...]]:
+def placed(newest: str, wanted: str, entries: Callable[[], Iterable[bytes]], now: int) -> tuple[str, tuple[bytes, ...]]:
     """Return the log that an entry goes into, and what goes there before it. A store asks within its transaction.
 
     Args:

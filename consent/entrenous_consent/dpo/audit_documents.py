@@ -45,7 +45,7 @@ def show_document(shown: Shown, language: str) -> Document:
     words = load_words(language, "audit")
     rows = tuple((str(number), *_row(words, data)) for number, data in shown.entries)
     headings = tuple(words(f"column.{name}") for name in ("number", "time", "kind", "detail", "subject"))
-    table = Table(caption="", headings=headings, rows=rows, numeric=(0,))
+    table = Table(caption="", headings=headings, rows=rows)
     few = len(rows) < shown.total
     lead = words("show.some" if few else "show.all", shown=len(rows), total=shown.total)
     return Document(
