@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from entrenous_consent import audit
+from entrenous_consent.errors import Refusal
+from entrenous_consent.packing import pack
 
 SEED = bytes(range(32))
 KEY = audit.audit_key(SEED)
@@ -165,8 +167,6 @@ def test_an_entry_that_is_not_in_the_log_cannot_be_proved_to_be(entries, data):
 @given(logs, st.integers(0, 1 << 16), st.integers(0, 255), st.booleans())
 def test_a_note_or_leaf_file_with_one_byte_changed_is_refused(entries, place, byte, of_note):
     """Nothing but a `Refusal` gets out of the readers, and what is not refused is what was signed."""
-    from entrenous_consent.errors import Refusal
-
     held = {LOG: entries}
     checkpoint = audit.checkpoint_of(held)
     note, leaves = bytearray(audit.sign_checkpoint(checkpoint, SEED).encode()), bytearray(audit.write_leaves(held))
@@ -179,3 +179,52 @@ def test_a_note_or_leaf_file_with_one_byte_changed_is_refused(entries, place, by
         return
     assert found == checkpoint
     assert audit.first_failure(held, found, months, now=NOW) is None
+
+
+names = st.one_of(st.text(max_size=12), st.sampled_from([LOG, "audit 2026-08", "audit 2026-10", "audit 2031-01"]))
+seals = st.builds(
+    lambda kind, log, size: audit.entry(
+        kind, time=NOW, subject=b"", detail={"log": log, "size": size, "root": audit.root([]).hex()}
+    ),
+    st.sampled_from(["audit.sealed", "audit.dropped"]),
+    st.sampled_from([LOG, "audit 2026-08", "audit 2026-10", "audit 2031-01"]),
+    st.integers(0, 3),
+)
+contents = st.one_of(st.binary(max_size=40), seals)
+
+
+@seed(20261127)
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(names, st.lists(contents, max_size=4), max_size=5), st.booleans(), st.integers(-10, 10))
+def test_whatever_stands_in_the_store_a_verification_answers(held, alone, years):
+    checkpoint, months = exported(written([1, 2, 3]))
+    now = NOW + years * 366 * 86_400
+    found = audit.first_failure(held, checkpoint, () if alone else months, now=now)
+    if held.get(LOG, [])[:3] != written([1, 2, 3]):
+        assert found is not None
+    audit.first_failure(held, now=now)
+
+
+@seed(20261127)
+@settings(max_examples=500, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.text(max_size=80).map(lambda text: f"{KEY.name}/2026-09\n{text}\n\n— {KEY.name} {text}\n".encode()),
+        st.text(max_size=80).map(lambda text: f"c2sp.org/tlog-proof@v1\nextra \nindex {text}\n\n{text}".encode()),
+        st.lists(st.binary(max_size=8), max_size=3).map(lambda some: pack({"format": 1, "logs": [some]})),
+    )
+)
+def test_nothing_but_a_refusal_comes_of_what_strangers_send(data):
+    checkpoint, _ = exported(written([1]))
+    for read in (
+        lambda: audit.open_note(data, KEY),
+        lambda: audit.read_checkpoint(data, KEY),
+        lambda: audit.read_inclusion(data, KEY),
+        lambda: audit.read_growth(data, KEY, checkpoint),
+        lambda: audit.read_leaves(data, checkpoint),
+        lambda: audit.read_entry(data),
+        lambda: audit.parse_verifier_key(data.decode("utf-8", "replace")),
+    ):
+        with pytest.raises(Refusal):
+            read()
