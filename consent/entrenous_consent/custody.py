@@ -312,7 +312,7 @@ class Custody:
         def chosen(before: ConsentRecord | None, salt: bytes) -> ConsentRecord:
             return choose(policy, granted, source=source, now=now, salt=salt)
 
-        return self._choose(handle, policy, chosen, now)
+        return self.take(handle, policy, chosen, now)
 
     def objection(
         self, handle: bytes, policy: PrivacyPolicy, purposes: frozenset[str], *, source: str, now: int
@@ -328,22 +328,34 @@ class Custody:
             refused = choose(policy, frozenset(), source=source, now=now, salt=salt)
             return refused.instead_of(before, purposes)
 
-        return self._choose(handle, policy, narrowed, now, kind="objection")
+        return self.take(handle, policy, narrowed, now, kind="objection")
 
-    def _choose(
+    def take(
         self,
         handle: bytes,
         policy: PrivacyPolicy,
-        record_of: Callable[[ConsentRecord | None, bytes], ConsentRecord],
+        record_of: Callable[[ConsentRecord | None, bytes], ConsentRecord | None],
         now: int,
         *,
         kind: str = "",
     ) -> Erasure:
+        """Store the record that follows from the one in force, as of the very moment that it is stored.
+
+        Args:
+            record_of: given the record in force (None for none) and the visitor's salt, returns the one that is to take
+                its place, or None to leave everything as it is. Called again where another process was first.
+            kind: of the audit entry, where it is not that of a choice.
+
+        Returns:
+            As `choose` does.
+        """
         epoch = now // policy.epoch
         for _ in range(_TRIES):
             before = self.standing(handle, policy, now)
             salt = before.record.salt if before else os.urandom(SALT_BYTES)
             record = record_of(before.record if before else None, salt)
+            if record is None:
+                return "done"
             held = frozenset(before.record.grants) if before else frozenset[str]()
             stood = before.granted if before else frozenset[str]()
             kept = frozenset(record.grants)

@@ -28,6 +28,7 @@ from entrenous.config import Config, system_clock
 from entrenous.decision import Outcome
 from entrenous.engine import Engine
 from entrenous.release import release
+from entrenous.rights import forget_known
 from entrenous.sending import HttpSink, Sink, public_key, send
 from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
@@ -176,7 +177,7 @@ class Client:
 
     def _without(self, handle: bytes) -> Outcome:
         try:
-            self._engine.forget_known(handle)
+            forget_known(self._engine, handle)
         except Exception as error:
             _LOG.error("what is kept of a minor could not be erased: %s", type(error).__name__)
         return _MINOR

@@ -6,6 +6,7 @@ Works on the parts of an `Engine`, and raises as it does.
 from __future__ import annotations
 
 from entrenous.engine import Engine
+from entrenous_consent.records import ConsentRecord, choose
 from entrenous_consent.signals import OVER_GPC, read_signal
 from entrenous_consent.store import Erasure
 
@@ -19,6 +20,9 @@ def take_signal(engine: Engine, handle: bytes, signal: object, *, gpc: bool = Fa
     Args:
         signal: see `entrenous_consent.signals.read_signal`. gpc: whether `Sec-GPC: 1` came with it.
 
+    A dated signal is kept as of its date. Where it narrows a choice that is younger, what stays ends when it would
+    have.
+
     Raises:
         Malformed, Forbidden: the signal is not taken.
     """
@@ -26,15 +30,21 @@ def take_signal(engine: Engine, handle: bytes, signal: object, *, gpc: bool = Fa
     choice = read_signal(policy, signal, now, gpc=gpc)
     if choice.objects:
         return engine.object(handle, frozenset(policy.purposes), choice.source)
-    standing = None if choice.made is None else engine.custody.standing(handle, policy, now)
-    if standing is not None:
-        record = standing.record
-        if (record.source, standing.granted) == (choice.source, choice.granted):
-            return "done"
-        choice = choice.beside(standing.granted, record.source, record.time)
-        if standing.granted == choice.granted:
-            return "done"
-    return engine.choose(handle, choice.granted, choice.source)
+
+    def chosen(before: ConsentRecord | None, salt: bytes) -> ConsentRecord | None:
+        if before is None or choice.made is None:
+            made = choice.made or now
+            return choose(policy, choice.granted, source=choice.source, now=made, salt=salt)
+        held = before.granted(policy, now)
+        told = choice.beside(held, before.source, before.time)
+        if held == told.granted:
+            return None
+        if told is choice:
+            return choose(policy, choice.granted, source=choice.source, now=choice.made, salt=salt)
+        refusal = choose(policy, frozenset(), source=told.source, now=now, salt=salt)
+        return refusal.instead_of(before, held - told.granted)
+
+    return engine.take(handle, chosen)
 
 
 def chose_over_gpc(engine: Engine, handle: bytes) -> bool:

@@ -27,9 +27,10 @@ from entrenous.events import Event
 from entrenous.profile import Cold, Hot, caps_within
 from entrenous.receipts import Key, Tally, Waiting
 from entrenous_consent.custody import Custody, Drawer, Standing
-from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
+from entrenous_consent.errors import Malformed, Unavailable
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import bucket
+from entrenous_consent.records import ConsentRecord, choose
 from entrenous_consent.retention import expiry
 from entrenous_consent.store import Erasure
 
@@ -444,10 +445,15 @@ class Engine:
     def choose(self, handle: bytes, granted: frozenset[str], source: str) -> Erasure:
         """Store a choice; see `Custody.choose`. What was decided under the one before is brought to the store first:
         a banner that repeats a choice on every page costs no receipt and frees no cap."""
+        policy, now = self.active.policy, self.clock()
+        return self.take(handle, lambda _, salt: choose(policy, granted, source=source, now=now, salt=salt))
+
+    def take(self, handle: bytes, record_of: Callable[[ConsentRecord | None, bytes], ConsentRecord | None]) -> Erasure:
+        """Store the choice that follows from the one in force; see `Custody.take`, and `choose`."""
         now = self.clock()
         with suppress(Exception):  # whatever fails there must not stand in the way of a withdrawal
             self.bring(now, handle)
-        erased = self.custody.choose(handle, self.active.policy, granted, source=source, now=now)
+        erased = self.custody.take(handle, self.active.policy, record_of, now)
         self._forget(handle)
         return erased
 
@@ -469,13 +475,6 @@ class Engine:
         """Erase everything kept about the visitor, in memory too; see `Custody.erase`."""
         self._forget(handle)
         return self.custody.erase(handle, self.active.policy, self.clock())
-
-    def forget_known(self, handle: bytes) -> None:
-        """Erase everything kept about the visitor, if anything is."""
-        with suppress(Malformed, Unauthentic):
-            if self.custody.standing(handle, self.active.policy, self.clock(), move=False) is None:
-                return
-        self.erase(handle)
 
     def _forget(self, handle: bytes) -> None:
         with self._lock:

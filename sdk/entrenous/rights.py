@@ -6,6 +6,7 @@ Each works on the parts of an `Engine`, under the consent that stands at that mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy as np
 from entrenous.engine import Engine
 from entrenous.features.declare import Feature
 from entrenous.profile import Cold, Hot
-from entrenous_consent.errors import Malformed, Unavailable
+from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
 
-__all__ = ["choices", "correct", "export", "link"]
+__all__ = ["choices", "correct", "export", "forget_known", "link"]
 
 _TRIES = 8
 
@@ -69,6 +70,14 @@ def export(engine: Engine, handle: bytes) -> dict[str, Any]:
             held["purposes"][drawer.purpose]["contributions"] = contributions
     engine.custody.exported(handle, standing, now)
     return held
+
+
+def forget_known(engine: Engine, handle: bytes) -> None:
+    """Erase everything kept about the visitor, if anything is."""
+    with suppress(Malformed, Unauthentic):
+        if engine.custody.standing(handle, engine.active.policy, engine.clock(), move=False) is None:
+            return
+    engine.erase(handle)
 
 
 def correct(engine: Engine, handle: bytes, corrections: Mapping[str, str | None]) -> list[str]:

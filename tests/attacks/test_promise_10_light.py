@@ -20,7 +20,8 @@ with Client.demo() as client:
     assert visitor.decide("promotion", default="none").reason == "TARGETING_MATCH"
 from importlib.metadata import packages_distributions
 owners = packages_distributions()
-loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+found = {name: sys.modules[name] for name in set(sys.modules) - before}
+loaded = {name.partition(".")[0] for name, module in found.items() if getattr(module, "__file__", None)}
 print(json.dumps(sorted({owner for name in loaded for owner in owners.get(name, ())})))
 """
 _THEIRS = {"cffi", "pycparser", "flatbuffers", "protobuf", "ml_dtypes", "packaging", "securesystemslib", "urllib3"}

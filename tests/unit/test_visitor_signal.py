@@ -154,6 +154,42 @@ def test_a_refusal_in_an_older_string_is_heard(visitor, clock):
         assert (held(visitor)["granted"], held(visitor)["source"]) == (["measure"], "app")
 
 
+def test_a_string_is_kept_as_of_its_date_and_ends_with_it(visitor, clock, ask):
+    clock.now = MADE + 100 * DAY
+    visitor.signal({"tcf": EVERYTHING})
+    assert (held(visitor)["time"], held(visitor)["expires"]) == (MADE, MADE + 180 * DAY)
+    clock.now = MADE + 180 * DAY
+    assert ask(visitor).cause == "consent_missing"
+    assert visitor.choices().data["ask"] == ["history", "improve", "measure", "personalize"]
+
+
+def test_an_older_string_that_narrows_lengthens_nothing_that_stays(visitor, clock, ask):
+    visitor.consent({"measure": True, "improve": True})
+    end = held(visitor)["expires"]
+    clock.now += 100 * DAY
+    visitor.signal({"tcf": SOME})
+    assert held(visitor)["granted"] == ["measure"]
+    clock.now = end
+    assert held(visitor)["granted"] == []
+
+
+def test_a_refusal_that_another_process_was_first_with_is_not_undone(shop, client, visitor, clock, monkeypatch):
+    clock.now = MADE + 3600
+    other = shop.open().visitor("customer-42")
+    store = client._engine.custody.store
+    real, between = store.transact, []
+
+    def transact(writes, **more):
+        if not between:
+            between.append(other.consent({}))
+        return real(writes, **more)
+
+    monkeypatch.setattr(store, "transact", transact)
+    assert visitor.signal({"tcf": EVERYTHING}).accepted
+    assert between[0].accepted
+    assert held(visitor)["granted"] == []
+
+
 def test_a_newer_string_widens_what_an_older_one_refused_on_the_same_day(visitor, clock):
     clock.now = MADE + 3600
     visitor.signal({"tcf": SOME})
