@@ -13,9 +13,9 @@ from entrenous_consent.dpo.taxonomy import within
 from entrenous_consent.policy import AskedFeature, FeatureRule, PrivacyPolicy, Request, parse_policy
 
 BASE = parse_policy(files("entrenous").joinpath("demo/policy.toml").read_bytes())
-PURPOSES = st.sampled_from(["personalize", "history"])
-CATEGORIES = st.sampled_from(["user", "user.behavior", "user.behavior.browsing_history", "user.device"])
-SOURCES = st.sampled_from(["first_party", "broker"])
+PURPOSES = st.sampled_from(["personalize"] * 4 + ["history"])
+CATEGORIES = st.sampled_from(["user.behavior"] * 4 + ["user.behavior.browsing_history", "user.device"])
+SOURCES = st.sampled_from(["first_party"] * 6 + ["broker"])
 DAYS = st.integers(0, 3)
 NAMES = st.sampled_from(["a", "ab", "abc", "abd", "b", "ba"])
 PATTERNS = st.sampled_from(["*", "a*", "ab*", "abc*", "b*", "a", "ab", "abc", "b"])
