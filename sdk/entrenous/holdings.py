@@ -26,6 +26,7 @@ from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import IDENTIFIER_LIMIT, handle_of, keyed
 from entrenous_consent.store import Census, Emitted, Store
+from entrenous_consent.upkeep import GENERATION_SECONDS
 
 __all__ = ["ENDLESS", "Egress", "Held", "Holdings", "egress", "held", "identifier_in", "opened"]
 
@@ -120,6 +121,8 @@ class Held:
             none is. longest_days: what no row outlives under the policy.
         months: of the audit log, by name, each with the second from which the sweep drops it.
         reports: in the outbox. oldest_report: when the first was made, 0 for none.
+        epochs: past ones whose keys the next sweep destroys. rewraps: it wraps every data key anew, and destroys the
+            key that wrapped them.
     """
 
     census: Census
@@ -128,6 +131,8 @@ class Held:
     months: tuple[tuple[str, int], ...]
     reports: int
     oldest_report: int
+    epochs: int
+    rewraps: bool
 
     def dropping(self, now: int) -> tuple[str, ...]:
         """Return the months that the next sweep drops."""
@@ -143,8 +148,8 @@ def held(holdings: Holdings) -> Held:
     Raises:
         Unavailable: the store.
     """
-    store, policy = holdings.store, holdings.policy
-    census = store.census(holdings.engine.clock())
+    store, policy, keyring, now = holdings.store, holdings.policy, holdings.keyring, holdings.engine.clock()
+    census = store.census(now)
     longest = max(purpose.lifetime for purpose in policy.purposes.values())
     outbox = store.outbox()
     return Held(
@@ -154,6 +159,8 @@ def held(holdings: Holdings) -> Held:
         months=tuple((log, audit.month_end(log) + policy.audit_days * _DAY) for log in store.logs()),
         reports=len(outbox),
         oldest_report=outbox[0].time if outbox else 0,
+        epochs=sum(epoch < now // policy.epoch - 1 for epoch in keyring.epochs()),
+        rewraps=now - keyring.generation_made() >= GENERATION_SECONDS,
     )
 
 

@@ -324,7 +324,12 @@ def retention_document(
             "held": {"rows": census.rows, "first_ends": census.earliest, "written_since": found.since},
             "reports": {"count": found.reports, "oldest": found.oldest_report},
             "audit": {"days": policy.audit_days, "months": dict(found.months)},
-            "next_sweep": {"rows": census.expired, "months": list(dropping)},
+            "next_sweep": {
+                "rows": census.expired,
+                "months": list(dropping),
+                "epochs": found.epochs,
+                "rewraps": found.rewraps,
+            },
         },
     )
 

@@ -382,12 +382,29 @@ def test_retention_tells_the_rule_what_is_held_and_what_goes_next(run, monkeypat
     assert told["purposes"]["history"] == {"choice": 180, "features": 90, "bundle": 90}
     assert told["held"]["rows"] > 0
     assert told["held"]["first_ends"] - told["held"]["written_since"] == 180 * DAY
-    assert told["next_sweep"] == {"rows": 0, "months": []}
+    assert told["next_sweep"] == {"rows": 0, "months": [], "epochs": 0, "rewraps": True}  # never swept yet
     later = int(time.time()) + 1900 * DAY
     monkeypatch.setattr(host, "system_clock", lambda: later)
     after = data_of(run("retention", "--format", "json"))
     assert after["held"] == {"rows": 0, "first_ends": 0, "written_since": 0}
-    assert after["next_sweep"] == {"rows": told["held"]["rows"], "months": [min(told["audit"]["months"])]}
+    assert after["next_sweep"] == {
+        "rows": told["held"]["rows"],
+        "months": [min(told["audit"]["months"])],
+        "epochs": 1,
+        "rewraps": True,
+    }
+
+
+def test_the_next_sweep_takes_what_retention_says(run, shop, monkeypatch):
+    later = int(time.time()) + 1900 * DAY
+    monkeypatch.setattr(host, "system_clock", lambda: later)
+    told = data_of(run("retention", "--format", "json"))
+    shop.clock.now = later
+    with shop.open(key_provider=None, public_keys={}, sweep_seconds=0) as client:
+        assert client.sweep() == told["next_sweep"]["rows"] > 0
+    after = data_of(run("retention", "--format", "json"))
+    assert after["next_sweep"] == {"rows": 0, "months": [], "epochs": 0, "rewraps": False}
+    assert set(told["audit"]["months"]) - set(after["audit"]["months"]) == set(told["next_sweep"]["months"])
 
 
 def test_retention_tells_of_reports_that_left(run, released):
