@@ -247,3 +247,51 @@ def test_a_spoiled_proof_is_refused(change):
         if change(text) != text:
             with pytest.raises((Malformed, Unauthentic)):
                 read(change(text).encode())
+
+
+# Vectors of a whole log
+
+LOGS = json.loads((Path(__file__).parents[1] / "vectors" / "audit_log.json").read_text("utf-8"))
+HELD = {log: [bytes.fromhex(one) for one in entries] for log, entries in LOGS["logs"].items()}
+NEWEST = [audit.leaf_hash(one) for one in HELD["audit 2026-11"]]
+
+
+def test_the_log_of_the_vectors_holds_every_kind_and_its_chain_is_whole():
+    kinds = {log: [audit.read_entry(one).kind for one in entries] for log, entries in HELD.items()}
+    assert kinds == LOGS["kinds"]
+    assert {kind for some in kinds.values() for kind in some} == set(audit.KINDS)
+    assert {log: audit.root(entries).hex() for log, entries in HELD.items()} == LOGS["roots"]
+    assert audit.first_failure(HELD, now=1_794_600_000) is None
+
+
+def test_checkpoint_leaf_hashes_and_proofs_are_those_of_the_vectors():
+    seed, note = bytes.fromhex(LOGS["seed"]), LOGS["checkpoint"]
+    assert str(audit.audit_key(seed)) == LOGS["key"]
+    assert audit.sign_checkpoint(audit.checkpoint_of(HELD), seed) == note
+    assert audit.write_leaves(HELD).hex() == LOGS["leaves"]
+    index, before = LOGS["inclusion"]["index"], LOGS["growth"]["from"]
+    path = audit.inclusion_proof(NEWEST, index)
+    assert audit.write_inclusion(HELD["audit 2026-11"][index], index, path, note) == LOGS["inclusion"]["proof"]
+    assert audit.write_growth(before, audit.consistency_proof(NEWEST, before), note) == LOGS["growth"]["proof"]
+
+
+def open_all(vector: dict) -> None:
+    """Read what the vectors hold as an outsider would, with what `vector` has in its place."""
+    told = {"inclusion": LOGS["inclusion"]["proof"], "growth": LOGS["growth"]["proof"]}
+    told |= {name: LOGS[name] for name in ("checkpoint", "leaves")} | vector
+    key = audit.parse_verifier_key(LOGS["key"])
+    signed = audit.read_checkpoint(told["checkpoint"].encode(), key)
+    months = audit.read_leaves(bytes.fromhex(told["leaves"]), signed)
+    assert audit.first_failure(HELD, signed, months, now=1_794_600_000) is None
+    assert audit.read_inclusion(told["inclusion"].encode(), key).entry == HELD["audit 2026-11"][3]
+    assert audit.read_growth(told["growth"].encode(), key, audit.read_checkpoint(LOGS["earlier"].encode(), key))
+
+
+def test_the_vectors_open():
+    open_all({})
+
+
+@pytest.mark.parametrize("vector", LOGS["refused"], ids=lambda one: one["what"])
+def test_a_spoiled_vector_is_refused(vector):
+    with pytest.raises((Malformed, Unauthentic)):
+        open_all(vector)
