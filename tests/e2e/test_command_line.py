@@ -109,7 +109,12 @@ def test_a_table_becomes_a_bundle_and_the_same_inputs_the_same_bytes(folder):
             "",
             ["policy.toml: features[3].retention_days", "is missing"],
         ),
-        ("policy.toml", "visit_*", "seen_*", ["features.visit_views_7d", "names no such feature", "ask the DPO"]),
+        (
+            "policy.toml",
+            'name = "visit_*"',
+            'name = "seen_*"',
+            ["features.visit_views_7d", "names no such feature", "ask the DPO"],
+        ),
         ("events.csv", "view_item\n", "viewed\n", ["events.csv", "column name", "not an event we know"]),
         ("events.csv", f"v0,{START},", "v0,1,", ["events.csv", "column time", "(1)"]),
         ("moments.csv", "visitor,time\n", "visitor,when\n", ["moments.csv", "column"]),
