@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from entrenous_consent.audit.entries import sound_source
 from entrenous_consent.parsing import Table
 
 __all__ = ["CONSENT_MODE", "STORAGE", "Signals", "parse_signals"]
@@ -22,7 +23,7 @@ CONSENT_MODE = (*STORAGE, "ad_user_data", "ad_personalization")
 """Every type of Google's consent mode v2 (Google Analytics Help 12334711)."""
 
 
-_OUR_SOURCES = frozenset({"app", "app over gpc", "tcf", "gpp", "gpc"})
+_OUR_SOURCES = frozenset({"app", "app over gpc", "tcf", "gpp", "gpc", "objection"})
 """What a consent record says of where a choice came from, where it was no consent platform by name."""
 
 
@@ -69,6 +70,10 @@ def parse_signals(table: Table, purposes: Collection[str]) -> Signals:
     table.close()
     if _OUR_SOURCES & set(signals.cmps):
         raise table.refuse("cmps", "names a consent platform by a word of ours", "use its own name")
+    if not all(map(sound_source, signals.cmps)):
+        raise table.refuse(
+            "cmps", "holds what might be somebody's address or a token", "write the platform's plain name"
+        )
     if consent_mode and not signals.cmps:
         raise table.refuse("cmps", "names no consent platform to believe", "name the one that sends consent mode")
     return signals

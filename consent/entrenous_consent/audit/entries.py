@@ -22,7 +22,18 @@ from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import KEY
 
-__all__ = ["DETAILS", "ENTRY_LIMIT", "KINDS", "LOG_NAME", "Entry", "commitment", "entry", "log_name", "read_entry"]
+__all__ = [
+    "DETAILS",
+    "ENTRY_LIMIT",
+    "KINDS",
+    "LOG_NAME",
+    "Entry",
+    "commitment",
+    "entry",
+    "log_name",
+    "read_entry",
+    "sound_source",
+]
 
 ENTRY_LIMIT = 1 << 16
 """The most bytes an entry may have."""
@@ -72,7 +83,8 @@ def _name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_SOURCE and value.isprintable()
 
 
-def _source(value: object) -> bool:
+def sound_source(value: object) -> bool:
+    """Say whether an entry may name this as where a choice came from."""
     return _name(value) and _OPAQUE.search(str(value)) is None
 
 
@@ -94,14 +106,14 @@ def _log(value: object) -> bool:
 
 Shape = Callable[[object], bool]
 
-_CHOICE: Mapping[str, Shape] = {"granted": _keys, "withdrawn": _keys, "policy": _count, "source": _source}
+_CHOICE: Mapping[str, Shape] = {"granted": _keys, "withdrawn": _keys, "policy": _count, "source": sound_source}
 _MONTH: Mapping[str, Shape] = {"log": _log, "size": _count, "root": _digest}
 
 DETAILS: Mapping[str, Mapping[str, Shape]] = {
     "consent.granted": _CHOICE,
     "consent.changed": _CHOICE,
     "consent.withdrawn": _CHOICE,
-    "objection": {"purposes": _keys, "policy": _count, "source": _source},
+    "objection": {"purposes": _keys, "policy": _count, "source": sound_source},
     "erasure": {"policy": _count},
     "export": {"purposes": _keys},
     "correction": {"purposes": _keys, "features": _keys, "policy": _count},
