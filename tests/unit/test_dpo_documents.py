@@ -376,11 +376,11 @@ def test_a_file_without_a_receipt_says_so(given):
         (b"[" * 100_000, "r.json"),
         (b" " * (RECEIPTS_LIMIT + 1), "r.json"),
         (b"[1]", "r.json: receipts[0]"),
-        (json.dumps({**RECEIPT, "visitor": "bob"}).encode(), "r.json: receipts[0].visitor"),
+        (json.dumps({**RECEIPT, "visitor": "bob"}).encode(), "r.json: receipts[0]"),
         (json.dumps({**RECEIPT, "time": -1}).encode(), "r.json: receipts[0].time"),
         (
             json.dumps({**RECEIPT, "consents": {"personalize": "1"}}).encode(),
-            "r.json: receipts[0].consents.personalize",
+            "r.json: receipts[0].consents",
         ),
         (json.dumps({**RECEIPT, "reason": "LUCK"}).encode(), "r.json: receipts[0].reason"),
     ],
@@ -514,6 +514,7 @@ DOCUMENT = {
     "sections": [],
     "footer": [],
 }
+CANARY = "bob_the_canary"
 LOUD = {"text": "x", "mark": "m", "tone": "loud"}
 DEEP = {"key": "a", "heading": "h", "blocks": []}
 
@@ -525,13 +526,14 @@ DEEP = {"key": "a", "heading": "h", "blocks": []}
         (b"[" * 100_000, "facts"),
         (b" " * (FACTS_LIMIT + 1), "facts"),
         (json.dumps({**DOCUMENT, "format": 2}).encode(), "facts: format"),
-        (json.dumps({**DOCUMENT, "colour": 1}).encode(), "facts: colour"),
+        (json.dumps({**DOCUMENT, "colour": 1}).encode(), "facts: document"),
         (json.dumps({**DOCUMENT, "footer": [1]}).encode(), "facts: footer[0]"),
         (
             json.dumps({**DOCUMENT, "lead": [LOUD]}).encode(),
             "facts: lead[0].tone",
         ),
         (json.dumps({**DOCUMENT, "lead": [{"html": "<b>"}]}).encode(), "facts: lead[0].picture"),
+        (json.dumps({**DOCUMENT, "lead": [{"text": "x", CANARY: 1}]}).encode(), "facts: lead[0]"),
         (
             json.dumps({**DOCUMENT, "sections": [{**DEEP, "blocks": [{"facts": [["a"]]}]}]}).encode(),
             "facts: sections[0].blocks[0].facts[0]",
@@ -547,3 +549,4 @@ def test_facts_that_no_verb_wrote_are_refused(data, place):
         read_document(data)
     assert caught.value.place == place
     assert caught.value.remedy
+    assert CANARY not in str(caught.value)

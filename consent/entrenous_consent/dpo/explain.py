@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from entrenous_consent.dpo.facts import known_place
 from entrenous_consent.dpo.parts import Parts, parts_of
 from entrenous_consent.dpo.rendering import Block, Document, Facts, Paragraph, Section
 from entrenous_consent.errors import Malformed
@@ -19,6 +20,22 @@ RECEIPTS_LIMIT = 1 << 18
 """The most bytes a file of receipts may have."""
 
 _LATEST = 253_402_300_799
+_KEYS = frozenset(
+    (
+        "receipts",
+        "id",
+        "time",
+        "decision",
+        "arm",
+        "reason",
+        "cause",
+        "tranche",
+        "bundle",
+        "policy",
+        "consents",
+        "withheld",
+    )
+)
 _REASONS = ("TARGETING_MATCH", "SPLIT", "STATIC", "DEFAULT", "DISABLED", "STALE", "ERROR")
 
 
@@ -56,7 +73,7 @@ def read_receipts(data: bytes, *, place: str = "receipt") -> tuple[ReceiptFacts,
         receipts = tuple(map(_receipt, tables))
     except Malformed as error:
         remedy = error.remedy or "give it as the visitor's export has it"
-        raise Malformed(error.what, place=f"{place}: {error.place}", remedy=remedy) from error
+        raise Malformed(error.what, place=f"{place}: {known_place(error.place, _KEYS)}", remedy=remedy) from error
     except (ValueError, RecursionError) as error:
         raise Malformed("is not JSON", place=place, remedy="give it as the visitor's export has it") from error
     if not receipts:

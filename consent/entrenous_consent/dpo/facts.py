@@ -6,13 +6,14 @@ Every verb writes the same closed document; whatever it says is data here, and i
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from entrenous_consent.dpo.rendering import TONES, Block, Document, Facts, Items, Listing, Paragraph, Section, Table
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table as Reading
 
-__all__ = ["FACTS_LIMIT", "read_document"]
+__all__ = ["FACTS_LIMIT", "known_place", "read_document"]
 
 FACTS_LIMIT = 1 << 22
 """The most bytes of one document."""
@@ -20,6 +21,20 @@ FACTS_LIMIT = 1 << 22
 _TEXT = 1 << 20
 _CELLS = 4096
 _DEEP = 2
+_KEYS = frozenset(
+    {
+        *("format", "kind", "language", "title", "data", "lead", "sections", "footer"),
+        *("key", "heading", "blocks", "text", "mark", "tone", "items", "facts"),
+        *("caption", "headings", "rows", "listing", "picture"),
+    }
+)
+
+
+def known_place(place: str, known: Collection[str]) -> str:
+    """Return a place as far as its keys are `known`: a key that somebody made up could be anything, a name even."""
+    parts = place.split(".")
+    last = next((i for i, part in enumerate(parts) if part.partition("[")[0] not in known), len(parts))
+    return ".".join(parts[:last]) or "document"
 
 
 def read_document(data: bytes, *, place: str = "facts") -> Document:
@@ -34,7 +49,7 @@ def read_document(data: bytes, *, place: str = "facts") -> Document:
         return _document(Reading(json.loads(data)))
     except Malformed as error:
         remedy = "give what a verb of entrenous privacy wrote with --format json"
-        raise Malformed(error.what, place=f"{place}: {error.place}", remedy=remedy) from error
+        raise Malformed(error.what, place=f"{place}: {known_place(error.place, _KEYS)}", remedy=remedy) from error
     except (ValueError, RecursionError) as error:
         remedy = "give what a verb of entrenous privacy wrote with --format json"
         raise Malformed("is not JSON", place=place, remedy=remedy) from error
