@@ -27,6 +27,7 @@ from entrenous_consent.dpo.consent_receipt import consent_receipt
 from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.errors import Malformed, Missing, Unauthentic, Unavailable
 from entrenous_consent.pseudonyms import IDENTIFIER_LIMIT
+from entrenous_consent.upkeep import rotate
 
 __all__ = ["PENDING", "register"]
 
@@ -53,6 +54,8 @@ def register(verbs: Commands) -> None:
     receipt.add_argument("--receipt", type=Path, metavar="FILE", help="write the receipt itself there, as JSON")
     retention = _verb(verbs, "retention", "the rule, the oldest value held, and what the next sweep takes")
     host.with_keys(retention).set_defaults(run=_retention)
+    turned = _verb(verbs, "rotate", "wrap every data key anew now: what was erased dies in every backup")
+    host.with_keys(turned).set_defaults(run=_rotate)
     left = _verb(verbs, "egress", "everything that left in a period, in bytes and in words")
     left.add_argument("--from", dest="since", type=_date, default=0, metavar="YYYY-MM-DD", help="from that day, UTC")
     left.add_argument(
@@ -174,6 +177,14 @@ def _retention(arguments: argparse.Namespace) -> int:
         document = documents.retention_document(
             found, holdings.policy, holdings.engine.active.retention_days, arguments.language, now
         )
+    put(document, arguments)
+    return 0
+
+
+def _rotate(arguments: argparse.Namespace) -> int:
+    with _host(arguments, "rotate") as holdings:
+        living = rotate(holdings.engine.custody, holdings.engine.clock())
+        document = documents.rotate_document(living, holdings.engine.custody.keyring.generation, arguments.language)
     put(document, arguments)
     return 0
 

@@ -162,6 +162,19 @@ def erase_document(known: bool, erased: Erasure, language: str) -> Document:
     )
 
 
+def rotate_document(living: int, generation: int, language: str) -> Document:
+    """Return what wrapping every data key anew did."""
+    words = _words(language)
+    return Document(
+        kind="rotate",
+        language=language,
+        title=words("rotate.title"),
+        lead=(_mark(words, words("rotate.done"), good=True), Facts(facts=((words("rotate.keys"), str(living)),))),
+        sections=(),
+        data={"keys": living, "generation": generation},
+    )
+
+
 def object_document(
     purposes: frozenset[str], told: Mapping[str, Any], erased: Erasure, policy: PrivacyPolicy, language: str
 ) -> Document:

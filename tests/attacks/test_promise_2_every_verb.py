@@ -25,7 +25,7 @@ CANARY = "canary-ada.lovelace@example.org"
 TCF = json.loads((Path(__file__).parents[1] / "vectors" / "tcf.json").read_text())["golden"][1]["text"]
 GPP = json.loads((Path(__file__).parents[1] / "vectors" / "gpp.json").read_text())["golden"][0]["text"]
 OF_A_VISITOR = ("export", "object", "correct", "consent-receipt", "erase")
-OF_A_STORE = ("retention", "egress", "audit show", "audit checkpoint", "audit verify")
+OF_A_STORE = ("retention", "rotate", "egress", "audit show", "audit checkpoint", "audit verify")
 OF_A_POLICY = ("lint", "register", "dpia", "notice", "report", "diff", "explain")
 ALONE = ("audit prove", "sign")
 """Written in no form: they hand over a file, or ask before they sign."""

@@ -616,3 +616,18 @@ def test_files_that_are_not_there_are_refused_and_none_is_made(home, tmp_path, m
         assert not (copy / missing).exists()
     shutil.rmtree(copy / "updates")
     assert main(["privacy", "retention", "--state", str(copy), "--keys", str(home / "keys")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "opens with no key of ours"), ("fr", "avec aucune de nos clés")]
+)
+def test_rotating_wraps_every_key_anew_and_a_copy_from_before_opens_no_more(home, run, tmp_path, language, words):
+    shutil.copytree(home / "state", tmp_path / "copy")
+    told = run("rotate", "--language", language)
+    assert told[0] == 0
+    assert words in " ".join(told[1].split())
+    assert data_of(run("rotate", "--format", "json"))["keys"] == 5
+    shutil.rmtree(home / "state")
+    shutil.copytree(tmp_path / "copy", home / "state")
+    code, _, complaint = run("export")
+    assert (code, "its generation was destroyed" in complaint) == (2, True)
