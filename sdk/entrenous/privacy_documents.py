@@ -169,8 +169,8 @@ def rotate_document(living: int, generation: int, language: str) -> Document:
         kind="rotate",
         language=language,
         title=words("rotate.title"),
-        lead=(_mark(words, words("rotate.done"), good=True), Facts(facts=((words("rotate.keys"), str(living)),))),
-        sections=(),
+        lead=(_mark(words, words("rotate.done"), good=True),),
+        sections=(Section(key="keys", heading=words("rotate.keys"), blocks=(Paragraph(text=str(living)),)),),
         data={"keys": living, "generation": generation},
     )
 

@@ -401,6 +401,10 @@ def test_what_is_only_said_otherwise_says_so():
     assert {one.effect for one in changes} == {SAYS}
     places = {"rights.erase", "children", "security", "identifiers.customer_id.method", "purposes.measure.title.fr"}
     assert places < {one.place for one in changes}
+    believing = replace(OLD.signals, cmps=("banner",), consent_mode={"measure": ("analytics_storage",)})
+    signals = compare(OLD, replace(OLD, signals=believing))
+    assert {one.place for one in signals} == {"signals.cmps", "signals.consent_mode.measure"}
+    assert {one.effect for one in signals} == {SAYS}
     assert {one.place for one in compare(OLD, without("identifiers"))} == {"identifiers.customer_id"}
     assert {one.effect for one in compare(without("decisions"), OLD)} == {SAYS}
     assert compare(EVERY_INPUT, EVERY_INPUT) == ()

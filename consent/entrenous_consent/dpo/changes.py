@@ -331,6 +331,10 @@ def _top(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
         yield from _said(name, _listed(getattr(old, name)), _listed(getattr(new, name)))
     for name in ("tcf_vendor_id", "tcf_publisher_purposes", "cmps"):
         yield from _said(f"signals.{name}", getattr(old.signals, name), getattr(new.signals, name))
+    modes = (old.signals.consent_mode, new.signals.consent_mode)
+    for purpose in sorted({*modes[0], *modes[1]}):
+        was, now = (_listed(mode.get(purpose, ())) for mode in modes)
+        yield from _said(f"signals.consent_mode.{purpose}", was, now)
     yield from _said("roles", _listed(one.name for one in old.roles), _listed(one.name for one in new.roles))
     yield from _identifiers(old, new)
 
