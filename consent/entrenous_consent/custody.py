@@ -85,7 +85,7 @@ class Custody:
     def prepare(self, policy: PrivacyPolicy, now: int) -> None:
         """Make the current epoch's keys, so that no visitor waits for one or is the first to need it; and take on the
         policy's epoch, before it is in force. Where that has another length, epochs are counted anew: what was kept
-        under the old count is found no more, and dies with its keys."""
+        under the old count is not found, and ends when it would have, or with the next choice or erasure."""
         self.epoch = policy.epoch
         for purpose in (CONSENT_KEY, *policy.purposes):
             self.keyring.epoch_key(purpose, now // policy.epoch)
@@ -318,10 +318,7 @@ class Custody:
         self, handle: bytes, policy: PrivacyPolicy, purposes: frozenset[str], *, source: str, now: int
     ) -> Erasure:
         """Store an objection (GDPR Art. 21): these purposes end, what else was chosen stands as it is, and no longer.
-        It is remembered as a refusal is.
-
-        Returns:
-            As `choose` does.
+        It is remembered as a refusal is. Answers as `choose` does.
         """
 
         def narrowed(before: ConsentRecord | None, salt: bytes) -> ConsentRecord:
@@ -365,6 +362,7 @@ class Custody:
             for purpose in sorted(lost):
                 writes += self._forget(handle, purpose, epoch)
             writes += self._new_drawers(handle, won, epoch, record, now, (consent.name, consent.generation))
+            writes += (astray := self._astray(handle, now, but=epoch))
             if kind:
                 detail = {"purposes": sorted(lost), "policy": policy.version, "source": record.source}
                 writes.append(self._audit(kind, salt, handle, now, detail))
@@ -376,7 +374,7 @@ class Custody:
                 break
         else:
             raise Unavailable("keeps changing under this choice", place="store", remedy="try again")
-        if not lost:
+        if not (lost or astray):
             self.counters.raise_shard(self.counters.shard_of(handle))
             return "done"
         self.counters.raise_withdrawals()
@@ -421,9 +419,22 @@ class Custody:
                     guard=guard,
                 )
 
-    def _forget(self, handle: bytes, purpose: str, epoch: int) -> list[Write]:
+    def _forget(self, handle: bytes, purpose: str, epoch: int) -> list[Delete]:
         pseudonym = self._pseudonym(handle, purpose, epoch)
         return [Delete(pseudonym[:8]), Delete(pseudonym[8:16]), Delete(pseudonym[16:24])]
+
+    def _astray(self, handle: bytes, now: int, *, but: int | None = None) -> list[Delete]:
+        """Return what removes rows that are there under another epoch than `but`: of a clock that ran ahead, of a
+        length that a policy took back, or moved while a choice was made. Left, they would come into force one day."""
+        writes = self._everywhere(handle, but=but)
+        rows = self.store.read_all([write.name for write in writes], now)
+        return [write for write, row in zip(writes, rows, strict=True) if row is not None]
+
+    def _everywhere(self, handle: bytes, *, but: int | None = None) -> list[Delete]:
+        """Return what removes each row that a key of ours, of another epoch than `but`, can still name."""
+        epochs = self.keyring.epochs()
+        named = [(purpose, epoch) for epoch, some in epochs.items() if epoch != but for purpose in sorted(some)]
+        return [write for purpose, epoch in named for write in self._forget(handle, purpose, epoch)]
 
     def erase(self, handle: bytes, policy: PrivacyPolicy, now: int) -> Erasure:
         """Erase everything kept about the visitor, consent included; an audit entry that points to nobody remains.
@@ -436,20 +447,21 @@ class Custody:
         except (Malformed, Unauthentic):
             before = None
         self.prepare(policy, now)
-        writes: list[Write] = []
-        for epoch, purposes in self.keyring.epochs().items():
-            for purpose in sorted(purposes):
-                writes += self._forget(handle, purpose, epoch)
+        writes: list[Write] = [*self._everywhere(handle)]
         if before is not None:
             writes.append(self._audit("erasure", before.record.salt, handle, now, {"policy": policy.version}))
-        self.store.transact(writes, now=now, durable=True)
+        for _ in range(_TRIES):
+            self.store.transact(writes, now=now, durable=True)
+            if not (writes := [*self._astray(handle, now)]):  # moved to a new epoch by another process meanwhile
+                break
+        else:
+            raise Unavailable("keeps changing under this erasure", place="store", remedy="try again")
         self.counters.raise_withdrawals()
         return self.store.scrub()
 
     def exported(self, handle: bytes, standing: Standing, now: int) -> None:
         """Add the audit entry of an export."""
-        purposes = {"purposes": sorted(standing.granted)}
-        write = self._audit("export", standing.record.salt, handle, now, purposes)
+        write = self._audit("export", standing.record.salt, handle, now, {"purposes": sorted(standing.granted)})
         self.store.transact([write], now=now, durable=True)
 
     def _move(self, handle: bytes, past: Standing, epoch: int, now: int) -> None:

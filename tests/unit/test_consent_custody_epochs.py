@@ -1,0 +1,92 @@
+"""Epochs do not bring back what was withdrawn: not a clock that ran ahead, not a length taken back, not a race."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.test_consent_custody import (
+    ADA,
+    DAY,
+    EPOCH,
+    LATER,
+    NOW,
+    POLICY,
+    before_commit,
+    choose,
+    custody,
+    drawer_of,
+    host,
+    keep,
+)
+
+from entrenous_consent.errors import Unavailable
+
+__all__ = ["before_commit", "custody", "host"]
+
+LONGER = replace(POLICY, epoch=2 * EPOCH, version=POLICY.version + 1)
+START = LATER // EPOCH * EPOCH
+"""The second at which the next epoch begins."""
+
+
+def moved(custody, now=START):
+    custody.prepare(POLICY, now)
+    return custody.standing(ADA, POLICY, now)
+
+
+def test_a_refusal_holds_when_an_epoch_comes_that_a_wrong_clock_had_begun(custody):
+    choose(custody, "history")
+    keep(custody, "history", b"hot", b"cold")
+    assert moved(custody, LATER).granted == {"history"}
+    assert custody.standing(ADA, POLICY, NOW) is None
+    choose(custody)
+    assert custody.standing(ADA, POLICY, LATER).granted == frozenset()
+
+
+def test_a_refusal_holds_when_a_policy_takes_back_an_epoch_length(custody, host):
+    choose(custody, "history")
+    keep(custody, "history", b"hot", b"cold")
+    custody.prepare(LONGER, NOW)
+    choose(custody, policy=LONGER)
+    custody.prepare(POLICY, NOW)
+    assert custody.standing(ADA, POLICY, NOW) is None
+    assert len(host.rows()) == 1
+
+
+def test_what_an_epoch_length_that_is_taken_back_had_kept_stands_where_nothing_was_chosen_since(custody):
+    choose(custody, "history")
+    keep(custody, "history", b"hot")
+    custody.prepare(LONGER, NOW)
+    assert custody.standing(ADA, LONGER, NOW) is None
+    custody.prepare(POLICY, NOW)
+    assert drawer_of(custody, "history").hot == b"hot"
+
+
+def test_a_withdrawal_at_the_end_of_an_epoch_holds_where_another_process_moves_the_visitor(
+    custody, host, before_commit
+):
+    other = host.custody()
+    choose(custody, "history", now=START - DAY)
+    withdrawals = custody.counters.words[0]
+    before_commit(other, lambda: moved(custody))
+    assert choose(other, now=START - 1) == "done"
+    assert custody.counters.words[0] > withdrawals
+    assert custody.standing(ADA, POLICY, START).granted == frozenset()
+    assert len(host.rows()) == 1
+
+
+def test_an_erasure_at_the_end_of_an_epoch_holds_where_another_process_moves_the_visitor(custody, host, before_commit):
+    other = host.custody()
+    choose(custody, "history", now=START - DAY)
+    keep(custody, "history", b"hot", b"cold", now=START - DAY)
+    before_commit(other, lambda: moved(custody))
+    assert other.erase(ADA, POLICY, START - 1) == "done"
+    assert host.rows() == {}
+    assert custody.standing(ADA, POLICY, START) is None
+
+
+def test_an_erasure_that_others_keep_undoing_is_not_confirmed(custody, monkeypatch):
+    choose(custody, "history")
+    monkeypatch.setattr(custody.store, "transact", lambda writes, **_: "done")
+    with pytest.raises(Unavailable, match="keeps changing under this erasure"):
+        custody.erase(ADA, POLICY, NOW)
