@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup check test fuzz bench bench-smoke demo demo-model clean
+.PHONY: setup check test coverage fuzz bench bench-smoke demo demo-model clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -22,7 +22,11 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
+
+coverage: $(STAMP)
+	$(BIN)/pytest -n auto --dist worksteal tests/unit -k "consent or dpo or audit or privacy" \
+	  --cov=entrenous_consent --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.signals --out docs/evidence/fuzz.txt

@@ -662,3 +662,91 @@ def test_an_objection_opens_no_purpose_that_was_held_under_an_older_version(cust
     widened = replace(POLICY, purposes=purposes)
     custody.objection(ADA, widened, frozenset({"history"}), source="objection", now=NOW)
     assert custody.standing(ADA, widened, NOW).granted == frozenset()
+
+
+def test_a_visitor_who_keeps_changing_while_they_move_is_told_of(custody, monkeypatch):
+    choose(custody, "history")
+    monkeypatch.setattr(custody, "_move", lambda *_: None)
+    with pytest.raises(Unavailable, match="keeps changing while it moves"):
+        custody.standing(ADA, POLICY, LATER)
+
+
+# What is pending, corrected and joined
+
+
+def owe(custody: Custody, value: bytes = b"owed", *, due: int = NOW) -> None:
+    """Let Ada owe something to a report."""
+    standing = custody.standing(ADA, POLICY, NOW)
+    pending = custody.pending(ADA, standing, "history", NOW)
+    pending.value, pending.due = value, due
+    assert custody.save(ADA, standing, [], NOW, pending=[pending]) == "done"
+
+
+def test_what_is_owed_is_found_without_a_handle_and_moves_with_its_visitor(custody):
+    choose(custody, "history")
+    assert custody.owed(NOW) == []
+    owe(custody)
+    [found] = custody.owed(NOW)
+    assert (found.purpose, found.value, found.due) == ("history", b"owed", NOW)
+    moved = custody.pending(ADA, custody.standing(ADA, POLICY, LATER), "history", LATER)
+    assert (moved.value, moved.due) == (b"owed", NOW)
+
+
+def test_nothing_is_pending_where_a_purpose_is_not_granted_or_its_row_is_gone(custody):
+    choose(custody, "history")
+    standing = custody.standing(ADA, POLICY, NOW)
+    assert custody.pending(ADA, standing, "measure", NOW) is None
+    custody.store.transact([Delete(name_of(custody, "history"))], now=NOW, durable=True)
+    assert custody.pending(ADA, standing, "history", NOW) is None
+
+
+@pytest.mark.parametrize("value", [b"garbage", msgpack.packb(["history", b"x" * 32]), msgpack.packb({}), None])
+def test_a_pending_row_that_is_none_is_passed_over(custody, value):
+    choose(custody, "history")
+    owe(custody)
+    pseudonym = keyed(custody.keyring.epoch_key("history", NOW // EPOCH))(ADA)
+    name = pseudonym[16:24]
+    row = custody.store.read(name, NOW)
+    if value is None:  # its purpose's key is gone
+        custody.store.transact([Delete(pseudonym[:8])], now=NOW, durable=True)
+    else:
+        damaged = Put(name=name, value=value, expires=row.expires, expect=row.version, due=NOW)
+        custody.store.transact([damaged], now=NOW, durable=True)
+    assert custody.owed(NOW) == []
+
+
+def test_a_correction_that_consent_has_overtaken_writes_nothing(host, custody):
+    other = host.custody()
+    choose(custody, "history")
+    keep(custody, "history", b"wrong")
+    standing = custody.standing(ADA, POLICY, NOW)
+    [drawer] = custody.drawers(ADA, standing, ["history"], NOW)
+    drawer.hot = b"right"
+    detail = {"purposes": ["history"], "features": [], "policy": POLICY.version}
+    choose(other)
+    before = len(entries(custody))
+    assert custody.correct(ADA, standing, [(drawer, NOW + DAY)], detail, NOW) == "dropped"
+    assert custody.join({ADA: (standing, [(drawer, NOW + DAY)])}, NOW) == "dropped"
+    assert len(entries(custody)) == before
+
+
+def test_two_visitors_are_written_both_or_neither(host, custody):
+    for handle in (ADA, BOB):
+        choose(custody, "history", handle=handle)
+
+    def parts() -> dict[bytes, tuple[object, list[tuple[Drawer, int]]]]:
+        found = {}
+        for handle in (ADA, BOB):
+            standing = custody.standing(handle, POLICY, NOW)
+            [drawer] = custody.drawers(handle, standing, ["history"], NOW)
+            drawer.hot = b"joined"
+            found[handle] = standing, [(drawer, NOW + DAY)]
+        return found
+
+    stale = parts()
+    choose(host.custody(), handle=BOB)
+    assert custody.join(stale, NOW) == "dropped"
+    assert drawer_of(custody, "history").hot is None
+    choose(custody, "history", handle=BOB)
+    assert custody.join(parts(), NOW) == "done"
+    assert [drawer_of(custody, "history", handle=one).hot for one in (ADA, BOB)] == [b"joined"] * 2

@@ -282,6 +282,13 @@ def test_a_keyring_is_not_resealed_under_half_a_key(keyring, path):
     assert Keyring(path, ROOT).boundary == keyring.boundary
 
 
+def test_the_signing_key_is_made_once_and_by_whoever_asks_first(keyring, path):
+    other = Keyring(path, ROOT)
+    seed = keyring.signing
+    assert len(seed) == KEY_BYTES
+    assert other.signing == keyring.signing == Keyring(path, ROOT).signing == seed
+
+
 def test_a_generation_that_never_was_has_no_key(keyring):
     assert keyring.generation == 1
     assert keyring.generation_key(2) is None

@@ -17,7 +17,7 @@ import pytest
 from entrenous_consent import sqlite
 from entrenous_consent.errors import Malformed, Missing, Unavailable
 from entrenous_consent.sqlite import FORMAT, SQLiteStore
-from entrenous_consent.store import ALWAYS, Append, Delete, Drop, MemoryStore, Put, Store, Verdict, Write
+from entrenous_consent.store import ALWAYS, Append, Delete, Drop, Emit, Emitted, MemoryStore, Put, Store, Verdict, Write
 from entrenous_consent.vault import WRAPPED_BYTES
 
 NOW = 1_790_000_000
@@ -101,6 +101,35 @@ def test_every_key_is_replaced_once_however_many_there_are(store):
     assert store.rewrap(2, lambda name, key: wrapped(2)) == len(names)
     assert {row.wrapped for row in store.read_all(names, NOW)} == {wrapped(2)}
     assert store.rewrap(2, lambda name, key: wrapped(2)) == 0
+
+
+def test_what_is_due_is_found_by_name_until_it_expires(store):
+    apply(store, put(C, b"c", due=NOW - 5), put(A, b"a", due=NOW), put(B, b"b", due=NOW + 1))
+    assert [(name, row.value, row.due) for name, row in store.due(NOW)] == [(A, b"a", NOW), (C, b"c", NOW - 5)]
+    assert store.due(NOW + 100) == []
+
+
+def test_the_outbox_keeps_every_byte_in_order_and_marks_what_was_received(store):
+    apply(store, Emit(b"two", b"second", NOW), Emit(b"one", b"first", NOW + 1), Emit(b"two", b"other", NOW + 2))
+    assert store.outbox() == [Emitted(b"two", b"second", NOW, 0), Emitted(b"one", b"first", NOW + 1, 0)]
+    store.sent(b"two", NOW + 9)
+    assert store.outbox(waiting=True) == [Emitted(b"one", b"first", NOW + 1, 0)]
+    assert store.outbox()[0].sent == NOW + 9
+
+
+@pytest.mark.parametrize("length", [0, WRAPPED_BYTES - 1, WRAPPED_BYTES + 1])
+def test_a_wrapped_key_of_another_length_is_a_fault_of_ours_and_writes_nothing(opened, length):
+    store = opened()
+    with pytest.raises(ValueError, match="64 bytes"):
+        apply(store, put(A), put(B, wrapped=(99).to_bytes(4, "big").ljust(length, b"k")))
+    assert contents(store) == [None, None, None, []]
+
+
+def test_who_waits_for_a_visitor_does_not_wait_for_another_thread(opened):
+    store = opened()
+    with store._thread, pytest.raises(Unavailable, match="another thread holds it"):
+        store.transact([put()], now=NOW, durable=False, brief=True)
+    assert store.transact([put()], now=NOW, durable=False, brief=True) == "done"
 
 
 def test_a_log_is_dropped_whole_and_others_stay(store):
