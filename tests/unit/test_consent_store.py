@@ -602,6 +602,20 @@ def test_a_reader_that_holds_on_makes_it_pending_until_it_lets_go(opened, path, 
     assert _copies(path, {OTHER, *gone}) == 0
 
 
+def test_a_reader_that_lets_go_in_time_is_waited_for(opened, path):
+    store = opened()
+    apply(store, put(B, wrapped=OTHER))
+    reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    reader.execute("begin")
+    reader.execute("select * from slots").fetchall()
+    apply(store, Delete(B))
+    leaving = threading.Timer(0.06, reader.close)
+    leaving.start()
+    assert store.scrub() == "done"
+    leaving.join()
+    assert _copies(path, {OTHER}) == 0
+
+
 def _as_row_number(name: bytes) -> bytes:
     """Return the nine bytes in which SQLite writes a row number of 64 bits: eight times seven bits, then eight."""
     number = int.from_bytes(name, "big")
