@@ -10,13 +10,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from entrenous.bundle import MOST_PATTERNS, Arm, Cap, Experiment, parse_cap
 from entrenous.events import EVENT_NAMES
 from entrenous.features import DERIVED, Feature, parse_schema
+from entrenous.targeting import LONGEST_RULE, MOST_SUPPLIED, Supplied, Variable, parse_supplied, variables_of
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 from entrenous_consent.pseudonyms import BUCKETS
+
+if TYPE_CHECKING:
+    from entrenous_exporters.rules import Written
 
 __all__ = [
     "LEARNERS",
@@ -120,7 +125,11 @@ class Learner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSpec:
-    """What is decided with the score: patterns, tranches with the share of visitors each is to hold, and their arms."""
+    """What is decided with the score: patterns, tranches with the share of visitors each is to hold, and their arms.
+
+    Attributes:
+        targeting: the rule for who it is for, None for everyone. exclude: the one for who is left out, None for nobody.
+    """
 
     name: str
     purpose: str
@@ -132,11 +141,17 @@ class DecisionSpec:
     default_arm: str
     experiment: Experiment | None
     cap: Cap | None
+    targeting: Written | None
+    exclude: Written | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec:
-    """The parsed specification."""
+    """The parsed specification.
+
+    Attributes:
+        context: what rules alone read of what the app supplies with a decision.
+    """
 
     name: str
     version: int
@@ -146,6 +161,7 @@ class TrainingSpec:
     split: Split
     learner: Learner
     features: tuple[Feature, ...]
+    context: tuple[Supplied, ...]
     decision: DecisionSpec
 
 
@@ -181,6 +197,8 @@ def parse_spec(data: bytes, *, place: str = "spec") -> TrainingSpec:
 def _parse(top: Table) -> TrainingSpec:
     top.integer("format", least=1, most=1)
     features = parse_schema(top.tables("features"))
+    taken = {name for feature in features for name in (feature.name, feature.field)}
+    context = parse_supplied(top.tables("context", (), longest=MOST_SUPPLIED), taken)
     spec = TrainingSpec(
         name=top.name("name"),
         version=top.integer("version", least=1, most=1 << 53),
@@ -190,7 +208,10 @@ def _parse(top: Table) -> TrainingSpec:
         split=_split(top.table("split"), timed=not top.table("data").has("table") or top.table("data").has("time")),
         learner=_learner(top.table("learner")),
         features=features,
-        decision=_decision(top.table("decision"), {feature.purpose for feature in features}),
+        context=context,
+        decision=_decision(
+            top.table("decision"), {feature.purpose for feature in features}, variables_of(features, context)
+        ),
     )
     top.close()
     return spec
@@ -274,7 +295,7 @@ def _learner(table: Table) -> Learner:
     return learner
 
 
-def _decision(table: Table, purposes: set[str]) -> DecisionSpec:
+def _decision(table: Table, purposes: set[str], variables: Mapping[str, Variable]) -> DecisionSpec:
     tranches, shares = _tranches(table)
     patterns = tuple(_pattern(table, i, one, purposes) for i, one in enumerate(table.array("patterns")))
     if not 1 <= len(patterns) <= MOST_PATTERNS or len(set(patterns)) != len(patterns):
@@ -294,9 +315,25 @@ def _decision(table: Table, purposes: set[str]) -> DecisionSpec:
         default_arm=table.choice("default_arm", arms),
         experiment=_experiment(table.table("experiment")) if table.has("experiment") else None,
         cap=parse_cap(table.table("cap")) if table.has("cap") else None,
+        targeting=_rule(table, "targeting", variables),
+        exclude=_rule(table, "exclude", variables),
     )
     table.close()
     return spec
+
+
+def _rule(table: Table, key: str, variables: Mapping[str, Variable]) -> Written | None:
+    """Return the rule that is written under `key` in CEL, None where there is none."""
+    text = table.text(key, "", longest=LONGEST_RULE)
+    if not text:
+        return None
+    try:
+        from entrenous_exporters.rules import write_rule  # noqa: PLC0415 — needed by specifications with rules alone
+    except ModuleNotFoundError as error:
+        raise Missing(
+            "needs cel-python", place=f"{table.path}.{key}", remedy="pip install 'entrenous[train]'"
+        ) from error
+    return write_rule(text, variables, place=f"{table.path}.{key}")
 
 
 def _tranches(table: Table) -> tuple[tuple[str, ...], tuple[float, ...]]:

@@ -124,7 +124,14 @@ def check_permitted(spec: TrainingSpec, policy: PrivacyPolicy) -> None:
     Raises:
         Forbidden: every refusal is named.
     """
-    _permit(_manifest(spec, ((),) * len(spec.decision.patterns), 0.0, created=0, card=b""), policy)
+    manifest = _manifest(spec, ((),) * len(spec.decision.patterns), 0.0, created=0, card=b"")
+    request = manifest.request()
+    for rule in (spec.decision.targeting, spec.decision.exclude):
+        refusals = rule.refusals(policy, request) if rule else ()
+        if refusals:
+            remedy = "read what the policy permits, or ask the DPO"
+            raise Forbidden("; ".join(refusals), place=f"bundle {manifest.name}", remedy=remedy)
+    _permit(manifest, policy)
 
 
 def _permit(manifest: Manifest, policy: PrivacyPolicy) -> None:
@@ -157,9 +164,12 @@ def _manifest(
                 default_arm=decision.default_arm,
                 experiment=decision.experiment,
                 cap=decision.cap,
+                targeting=decision.targeting.tree if decision.targeting else None,
+                exclude=decision.exclude.tree if decision.exclude else None,
             )
         },
         models={},
         card=card,
         public_research_data=spec.source.public_research_data,
+        context=spec.context,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from entrenous.features import DERIVED, Feature, Plan, compile_plan
 from entrenous.profile import RECEIPT_DAYS
 from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
+from entrenous.targeting import Gate, Narrowed, compile_gate
 from entrenous_consent.errors import Forbidden
 from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy, Report
@@ -39,6 +41,13 @@ class Result:
     counts: bool
 
 
+class _Read(NamedTuple):
+    """What stands behind an outcome: the purposes used, and what was withheld."""
+
+    purposes: frozenset[str]
+    withheld: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One decision for one consent pattern, compiled.
@@ -47,6 +56,7 @@ class Route:
         cuts: rising float32 cuts of the margin. results: one for each tranche.
         held, capped: one for each tranche, for the holdout and for who has seen enough.
         bucket: the experiment's keyed function, None without an experiment; `holdout` of its buckets keep the default.
+        gate: who the decision is for, None for everyone. ineligible: the outcome for the others.
     """
 
     name: str
@@ -61,6 +71,8 @@ class Route:
     experiment: str
     holdout: int
     cap: Cap | None
+    gate: Narrowed | None
+    ineligible: Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +106,8 @@ class Active:
             category's codes.
         derived: column, field and purpose of what the clock says.
         retention_days: by purpose that a decision reads. scorers: by model. buckets: an experiment's keyed function.
-        trials: by decision, the experiments that are counted.
+        trials: by decision, the experiments that are counted. context: keys that rules alone read.
+        gates: by decision, where it has rules.
     """
 
     policy: PrivacyPolicy
@@ -107,6 +120,8 @@ class Active:
     scorers: Mapping[str, Scorer]
     buckets: Mapping[str, Callable[[bytes], bytes]]
     trials: Mapping[str, Trial]
+    context: frozenset[str]
+    gates: Mapping[str, Gate]
     _routes: dict[frozenset[str], Mapping[str, Route | None]] = field(default_factory=dict)
 
     @property
@@ -153,10 +168,14 @@ class Active:
         if rule.purpose not in granted or not fitting:
             return None
         pattern = min(fitting, key=lambda one: (-len(one.purposes), one.purposes))
+        gate = self.gates[name].within(granted) if name in self.gates else None
+        ruled = gate.purposes if gate else frozenset[str]()
+        scored = _Read(ruled.union(pattern.purposes, {rule.purpose}), self._withheld(manifest, name, pattern, granted))
 
         def results(reason: str, cause: str) -> tuple[Result, ...]:
-            return tuple(self._result(manifest, name, pattern, tranche, reason, cause) for tranche in rule.tranches)
+            return tuple(self._result(manifest, name, scored, tranche, reason, cause) for tranche in rule.tranches)
 
+        unscored = _Read(ruled | {rule.purpose}, self._withheld(manifest, name, None, granted))
         experiment = rule.experiment if rule.experiment and rule.experiment.purpose in granted else None
         return Route(
             name=name,
@@ -171,12 +190,25 @@ class Active:
             experiment=experiment.id if experiment else "",
             holdout=experiment.holdout if experiment else 0,
             cap=rule.cap,
+            gate=gate,
+            ineligible=self._result(manifest, name, unscored, "", "DEFAULT", "ineligible"),
         )
 
-    def _result(self, manifest: Manifest, name: str, pattern: Pattern, tranche: str, reason: str, cause: str) -> Result:
+    def _withheld(
+        self, manifest: Manifest, name: str, pattern: Pattern | None, granted: frozenset[str]
+    ) -> tuple[str, ...]:
+        """Return what is not looked at: by the model of a pattern (None where nothing is scored), nor by the rules."""
+        gate = self.gates.get(name)
+        ruled = gate.reads if gate and granted >= gate.purposes else frozenset[str]()
+        scored = granted if pattern is None else pattern.purposes
+        features = [one.name for one in manifest.features if one.purpose not in scored and one.name not in ruled]
+        context = [one.name for one in gate.context if one.purpose not in granted] if gate else []
+        return (*features, *context)
+
+    def _result(self, manifest: Manifest, name: str, read: _Read, tranche: str, reason: str, cause: str) -> Result:
         rule = manifest.decisions[name]
         arm = rule.default_arm if cause else rule.choice[tranche]
-        used = {*pattern.purposes, rule.purpose}
+        used = set(read.purposes)
         if cause == "holdout" and rule.experiment is not None:
             used.add(rule.experiment.purpose)
         basis = Basis(
@@ -188,7 +220,7 @@ class Active:
             bundle=f"{manifest.name} {manifest.version}",
             policy=self.policy.version,
             consents=tuple((purpose, self.policy.purposes[purpose].consent_version) for purpose in sorted(used)),
-            withheld=tuple(one.name for one in manifest.features if one.purpose not in pattern.purposes),
+            withheld=read.withheld,
         )
         chosen = rule.arms[arm]
         return Result(chosen.value, chosen.payload, basis, arm != rule.default_arm)
@@ -253,7 +285,18 @@ def activate(
         scorers=scorers if scorers is not None else open_models(bundle) if bundle else {},
         buckets=buckets,
         trials=_trials(policy, decisions, buckets),
+        context=frozenset(one.name for one in bundle.manifest.context) if bundle else frozenset(),
+        gates=_gates(bundle.manifest) if bundle else {},
     )
+
+
+def _gates(manifest: Manifest) -> dict[str, Gate]:
+    gates = {}
+    for name, rule in manifest.decisions.items():
+        gate = compile_gate(rule.targeting, rule.exclude, manifest.features, manifest.context)
+        if gate is not None:
+            gates[name] = gate
+    return gates
 
 
 def _trials(

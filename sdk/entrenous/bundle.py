@@ -19,6 +19,7 @@ import numpy as np
 from entrenous.features import Feature, parse_schema
 from entrenous.onnx_dense import check_dense
 from entrenous.onnx_profile import check_model
+from entrenous.targeting import MOST_SUPPLIED, Supplied, Variable, parse_supplied, read_tree, variables_of
 from entrenous_consent.errors import Malformed, Unauthentic
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table
@@ -100,7 +101,9 @@ class DecisionRule:
         tolerance: how far margins may lie from the model that was trained, relative to the larger of 1 and the margin:
             0 for trees, which agree to the bit everywhere, more for a dense graph.
         tranches: from low to high; a margin below `cuts[0]` is the first.
-        arms: by name. choice: the arm of each tranche. default_arm: the arm of the holdout and of a capped visitor.
+        arms: by name. choice: the arm of each tranche. default_arm: the arm of the holdout, and of a visitor who is
+            capped or not eligible.
+        targeting: the rule for who it is for, None for everyone. exclude: the one for who is left out, None for nobody.
     """
 
     kind: str
@@ -114,6 +117,8 @@ class DecisionRule:
     default_arm: str
     experiment: Experiment | None
     cap: Cap | None
+    targeting: tuple[Any, ...] | None = None
+    exclude: tuple[Any, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +128,7 @@ class Manifest:
     Attributes:
         created, expires: Unix seconds. models: by name, (SHA-256, length).
         public_research_data: it was learnt from people who never were a shop's visitors; not to be published.
-        card: the SHA-256 of the model card.
+        card: the SHA-256 of the model card. context: what rules alone read of what the app supplies with a decision.
     """
 
     name: str
@@ -135,6 +140,7 @@ class Manifest:
     models: Mapping[str, tuple[bytes, int]]
     card: bytes
     public_research_data: bool
+    context: tuple[Supplied, ...] = ()
 
     def request(self) -> Request:
         """Return what this bundle asks of a privacy policy."""
@@ -148,6 +154,12 @@ class Manifest:
                     retention_days=feature.retention_days,
                 )
                 for feature in self.features
+            )
+            + tuple(
+                AskedFeature(
+                    name=one.name, purpose=one.purpose, category=one.category, source=one.source, retention_days=0
+                )
+                for one in self.context
             ),
             decisions=tuple(
                 AskedDecision(name=place, purpose=purpose)
@@ -189,6 +201,8 @@ def encode_bundle(manifest: Manifest, models: Mapping[str, bytes]) -> bytes:
         "card": manifest.card,
         "public_research_data": manifest.public_research_data,
     }
+    if manifest.context:
+        table["context"] = [one.as_table() for one in manifest.context]
     return pack({"format": _FORMAT, "manifest": pack(table), "models": dict(sorted(models.items()))})
 
 
@@ -219,6 +233,9 @@ def _decision_table(rule: DecisionRule) -> dict[str, Any]:
         }
     if rule.cap is not None:
         table["cap"] = {"decisions": rule.cap.decisions, "days": rule.cap.days}
+    for key, tree in (("targeting", rule.targeting), ("exclude", rule.exclude)):
+        if tree is not None:
+            table[key] = tree
     return table
 
 
@@ -274,8 +291,12 @@ def _manifest(table: Table) -> Manifest:
         entry.close()
     features = parse_schema(table.tables("features", longest=1024))
     purposes = {feature.purpose for feature in features}
+    taken = {name for feature in features for name in (feature.name, feature.field)}
+    context = parse_supplied(table.tables("context", (), longest=MOST_SUPPLIED), taken)
+    variables = variables_of(features, context)
     decisions = {
-        name: _decision(entry, purposes, frozenset(models)) for name, entry in table.named_tables("decisions").items()
+        name: _decision(entry, purposes, frozenset(models), variables)
+        for name, entry in table.named_tables("decisions").items()
     }
     manifest = Manifest(
         name=table.name("name"),
@@ -287,6 +308,7 @@ def _manifest(table: Table) -> Manifest:
         models=models,
         card=table.blob("card", longest=32),
         public_research_data=table.flag("public_research_data"),
+        context=context,
     )
     table.close()
     if len(manifest.card) != 32:
@@ -301,7 +323,9 @@ def _manifest(table: Table) -> Manifest:
     return manifest
 
 
-def _decision(table: Table, purposes: set[str], models: frozenset[str]) -> DecisionRule:
+def _decision(
+    table: Table, purposes: set[str], models: frozenset[str], variables: Mapping[str, Variable]
+) -> DecisionRule:
     tranches = table.names("tranches", longest=100)
     if not tranches:
         raise table.refuse("tranches", "is empty", "name at least one")
@@ -327,9 +351,17 @@ def _decision(table: Table, purposes: set[str], models: frozenset[str]) -> Decis
         default_arm=table.choice("default_arm", arms),
         experiment=_experiment(table.table("experiment")) if table.has("experiment") else None,
         cap=parse_cap(table.table("cap")) if table.has("cap") else None,
+        targeting=_rule(table, "targeting", variables),
+        exclude=_rule(table, "exclude", variables),
     )
     table.close()
     return rule
+
+
+def _rule(table: Table, key: str, variables: Mapping[str, Variable]) -> tuple[Any, ...] | None:
+    if not table.has(key):
+        return None
+    return read_tree(table.array(key), variables, place=f"{table.path}.{key}")
 
 
 def _arm(table: Table) -> Arm:

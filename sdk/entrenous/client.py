@@ -159,7 +159,8 @@ class Client:
     @property
     def context_keys(self) -> frozenset[str]:
         """What a decision may be told of the moment, by the bundle in force."""
-        return frozenset(self._engine.active.supplied)
+        active = self._engine.active
+        return active.context.union(active.supplied)
 
     def visitor(self, identifier: str, *, minor: bool = False) -> Visitor:
         """Return the visitor of this identifier, which is pseudonymised here and dropped.

@@ -19,7 +19,8 @@ def columns_of(context: Mapping[str, Any], active: Active, granted: frozenset[st
     """Return the columns that the caller's context fills, for granted purposes only: positions and values.
 
     Raises:
-        Malformed: not a mapping, a key that the bundle does not know, or a value of another type.
+        Malformed: not a mapping, a key that the bundle does not know, or a value of another type. A key that rules
+            alone read is left to them.
     """
     if not isinstance(context, Mapping):
         raise Malformed("expected a mapping", place="context")
@@ -27,7 +28,9 @@ def columns_of(context: Mapping[str, Any], active: Active, granted: frozenset[st
     for key, value in context.items():
         column = active.supplied.get(key)
         if column is None:
-            known = ", ".join(sorted(active.supplied)) or "none"
+            if key in active.context:
+                continue  # for rules, which read it themselves
+            known = ", ".join(sorted({*active.supplied, *active.context})) or "none"
             raise Malformed("has a key that this bundle does not know", place="context", remedy=f"known: {known}")
         position, purpose, codes = column
         if purpose not in granted:

@@ -18,6 +18,7 @@ CAUSES = (
     "consent_missing",
     "holdout",
     "capped",
+    "ineligible",
     "no_bundle",
     "stale",
     "unknown_decision",

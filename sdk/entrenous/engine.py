@@ -144,6 +144,9 @@ class Engine:
                 self._enrol(handle, seen, trial, "", now)
             return self._unrouted(seen, name, default, now)
         supplied = columns_of(context, seen.active, seen.granted) if context else []
+        if route.gate is not None and not route.gate.admits(seen.head, supplied, context, now):
+            result, receipt = self._account(handle, seen, route, route.ineligible, 0, now)
+            return Decision(result.value, "DEFAULT", "ineligible", "", receipt, result.payload)
         margin = route.scorer.margin(seen.head, supplied, route.column)
         tranche = bisect_right(route.cuts, margin)
         if route.bucket is not None and self._bucket(seen, handle, route, route.bucket) < route.holdout:

@@ -1,0 +1,142 @@
+"""Context that rules alone read: what the app says of the page, the screen or the visitor with a decision.
+
+A model's context is a column of numbers and listed values. A rule may read more: free text such as a page's address,
+several texts such as segments, true or false. Each key is declared with its type and the one purpose it serves, is
+permitted by the policy like a feature, and is used for this one decision: it is never stored, counted or reported.
+
+Two kinds of context are refused whoever asks. A *raw address* (IP or MAC) is an identifier: it singles out a household
+or a device, and a rule that lists addresses is a list of people. *Scripts* are code that nobody signed as such; a rule
+is data, bounded and typed, and nothing here evaluates text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from entrenous.targeting.form import NOW, TYPES, Variable, float32
+from entrenous.targeting.pattern import LONGEST_SUBJECT
+from entrenous_consent.errors import Malformed
+from entrenous_consent.parsing import Table
+
+__all__ = ["MOST_SUPPLIED", "MOST_TEXTS", "REFUSED_CATEGORIES", "REFUSED_NAMES", "Supplied", "parse_supplied"]
+
+MOST_SUPPLIED = 128
+"""The most keys that a bundle may declare."""
+
+MOST_TEXTS = 64
+"""The most texts that one key may hold."""
+
+REFUSED_NAMES = frozenset(
+    {
+        "client_ip",
+        "code",
+        "ip",
+        "ip_address",
+        "ipv4",
+        "ipv6",
+        "javascript",
+        "js",
+        "mac",
+        "mac_address",
+        "remote_addr",
+        "remote_address",
+        "script",
+        "user_ip",
+        "x_forwarded_for",
+    }
+)
+"""What a raw address or a script would be called."""
+
+REFUSED_CATEGORIES = ("user.device.ip_address", "user.device.mac_address")
+"""Fideslang data categories of raw addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplied:
+    """One declared key.
+
+    Attributes:
+        type: `boolean`, `number`, `text` or `texts`. purpose, category, source: what the policy must permit.
+    """
+
+    name: str
+    type: str
+    purpose: str
+    category: str
+    source: str
+
+    @property
+    def variable(self) -> Variable:
+        """What a rule sees of it."""
+        return Variable(type=self.type, purpose=self.purpose)
+
+    def as_table(self) -> dict[str, Any]:
+        """Return the declaration as plain values, as `parse_supplied` reads them."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "purpose": self.purpose,
+            "category": self.category,
+            "source": self.source,
+        }
+
+    def read(self, value: Any) -> Any:
+        """Return a value of the caller's as rules see it; None where it is too long or no finite float32: absent.
+
+        Raises:
+            Malformed: another type.
+        """
+        if self.type == "text":
+            if not isinstance(value, str):
+                raise Malformed("expected text", place=f"context.{self.name}")
+            return value if len(value) <= LONGEST_SUBJECT else None
+        if self.type == "boolean":
+            if not isinstance(value, bool):
+                raise Malformed("expected true or false", place=f"context.{self.name}")
+            return value
+        if self.type == "number":
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise Malformed("expected a number", place=f"context.{self.name}")
+            number = float32(value)
+            return number if number - number == 0 else None
+        return self._texts(value)
+
+    def _texts(self, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise Malformed("expected an array of texts", place=f"context.{self.name}")
+        if len(value) > MOST_TEXTS:
+            return None
+        if not all(isinstance(one, str) for one in value):
+            raise Malformed("expected texts alone", place=f"context.{self.name}")
+        return value if all(len(one) <= LONGEST_SUBJECT for one in value) else None
+
+
+def parse_supplied(tables: Iterable[Table], taken: Iterable[str]) -> tuple[Supplied, ...]:
+    """Return the declared keys.
+
+    Args:
+        taken: names and context keys of the feature schema: one name means one thing.
+
+    Raises:
+        Malformed: an unknown key or type, a name that is declared twice or stands for a raw address or a script.
+    """
+    known = {*taken, NOW}
+    declared = []
+    for table in tables:
+        one = Supplied(
+            name=table.name("name"),
+            type=table.choice("type", TYPES),
+            purpose=table.name("purpose"),
+            category=table.text("category", longest=200),
+            source=table.text("source", longest=64),
+        )
+        table.close()
+        if one.name in REFUSED_NAMES or one.category.startswith(REFUSED_CATEGORIES):
+            raise table.refuse("name", "is a raw address or a script", "supply what it stands for, such as a region")
+        if one.name in known:
+            raise table.refuse("name", "is declared twice", "rename one")
+        known.add(one.name)
+        declared.append(one)
+    return tuple(declared)

@@ -1,0 +1,269 @@
+"""Rules: the tree is read strictly; a compiled one says what it says, and absent or in error lets nobody in."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from entrenous.targeting import (
+    MOST_TEXTS,
+    NOW,
+    Supplied,
+    Variable,
+    compile_rule,
+    features_as_variables,
+    float32,
+    parse_supplied,
+    read_tree,
+)
+from entrenous.targeting.form import DEEPEST, LONGEST_TEXT, MOST_LISTED, MOST_MATCHES, MOST_NODES, MOST_VARIABLES
+from entrenous.targeting.pattern import LONGEST_SUBJECT
+from entrenous_consent.errors import Malformed
+from entrenous_consent.packing import pack, unpack
+from entrenous_consent.parsing import Table
+
+VARIABLES = {
+    "visits": Variable(type="number", purpose="personalize"),
+    "spent": Variable(type="number", purpose="history"),
+    "taste": Variable(type="text", purpose="personalize", values=("bags", "boots")),
+    "page": Variable(type="text", purpose="personalize"),
+    "segments": Variable(type="texts", purpose="personalize"),
+    "vip": Variable(type="boolean", purpose="history"),
+}
+MANY = VARIABLES | {f"v{i}": Variable(type="boolean", purpose="personalize") for i in range(MOST_VARIABLES + 1)}
+V, S, T, P, G, B = (["var", name] for name in VARIABLES)
+SQUARE = ["*", S, S]
+EIGHTH = ["*", ["*", SQUARE, SQUARE], ["*", SQUARE, SQUARE]]
+# A Saturday, 2026-11-28, at 23:30 UTC.
+LATE = 1_795_908_600
+
+
+def rule_of(tree):
+    """Read a tree the way a runtime does, from its bytes, and compile it."""
+    read = read_tree(unpack(pack(tree), place="", longest=1 << 16), VARIABLES, place="targeting")
+    return compile_rule(read, VARIABLES)
+
+
+def known(**values):
+    return {NOW: LATE} | values
+
+
+@pytest.mark.parametrize(
+    ("tree", "holds", "fails"),
+    [
+        (["==", V, 3.0], {"visits": 3.0}, {"visits": 4.0}),
+        (["!=", V, 3.0], {"visits": 4.0}, {"visits": 3.0}),
+        (["<", V, 3.0], {"visits": 2.0}, {"visits": 3.0}),
+        (["<=", V, 3.0], {"visits": 3.0}, {"visits": 4.0}),
+        ([">", V, 3.0], {"visits": 4.0}, {"visits": 3.0}),
+        ([">=", V, 3.0], {"visits": 3.0}, {"visits": 2.0}),
+        (["<", 3.0, V], {"visits": 4.0}, {"visits": 3.0}),
+        (["==", T, "bags"], {"taste": "bags"}, {"taste": "boots"}),
+        (["==", "bags", T], {"taste": "bags"}, {"taste": "boots"}),
+        (["==", T, P], {"taste": "bags", "page": "bags"}, {"taste": "bags", "page": "x"}),
+        (["==", B, True], {"vip": True}, {"vip": False}),
+        (B, {"vip": True}, {"vip": False}),
+        (["not", B], {"vip": False}, {"vip": True}),
+        (["and", B, [">", V, 1.0]], {"vip": True, "visits": 2.0}, {"vip": True, "visits": 1.0}),
+        (["and", B, B, B], {"vip": True}, {"vip": False}),
+        (["or", B, [">", V, 1.0]], {"vip": False, "visits": 2.0}, {"vip": False, "visits": 1.0}),
+        (["or", B, B, B], {"vip": True}, {"vip": False}),
+        (["in", V, [1.0, 2.0]], {"visits": 2.0}, {"visits": 3.0}),
+        (["in", T, ["bags"]], {"taste": "bags"}, {"taste": "boots"}),
+        (["in", P, ["var", "vip"]], {"page": "var"}, {"page": "no"}),
+        (["has", G, "crm_gold"], {"segments": ["a", "crm_gold"]}, {"segments": ["crm"]}),
+        ([">", ["size", G], 1.0], {"segments": ["a", "b"]}, {"segments": ["a"]}),
+        ([">", ["+", V, S], 3.0], {"visits": 2.0, "spent": 2.0}, {"visits": 1.0, "spent": 2.0}),
+        ([">", ["-", V, 1.0], 3.0], {"visits": 5.0}, {"visits": 4.0}),
+        ([">", ["*", V, 2.0], 3.0], {"visits": 2.0}, {"visits": 1.0}),
+        ([">", ["/", S, V], 3.0], {"visits": 2.0, "spent": 8.0}, {"visits": 2.0, "spent": 6.0}),
+        (["<", ["neg", V], -3.0], {"visits": 4.0}, {"visits": 3.0}),
+        (["starts_with", P, "/a"], {"page": "/ab"}, {"page": "b/a"}),
+        (["ends_with", P, "/a"], {"page": "b/a"}, {"page": "/ab"}),
+        (["contains", P, "sale"], {"page": "/sale/"}, {"page": "/sa-le"}),
+        (["matches", P, "^/p/[0-9]+$"], {"page": "/p/12"}, {"page": "/p/"}),
+        ([">", ["now"], ["time", LATE - 1]], {}, {NOW: LATE - 2}),
+        (["==", ["hour", 0], 23.0], {}, {NOW: LATE + 3600}),
+        (["==", ["hour", 60], 0.0], {}, {NOW: LATE - 3600}),
+        (["==", ["day_of_week", 0], 6.0], {}, {NOW: LATE + 3600}),
+        (["==", ["day_of_week", 60], 0.0], {}, {NOW: LATE - 3600}),
+    ],
+)
+def test_a_rule_says_what_it_says(tree, holds, fails):
+    rule = rule_of(tree)
+    assert rule.matches(known(**holds))
+    assert rule.excludes(known(**holds))
+    assert not rule.matches(known(**fails))
+    assert not rule.excludes(known(**fails))
+
+
+def test_something_absent_decides_the_matter_before_the_rule_is_evaluated():
+    rule = rule_of(["or", B, [">", V, 1.0]])
+    assert rule.reads == ("vip", "visits")
+    assert rule.purposes == {"history", "personalize"}
+    assert not rule.matches(known(vip=True))
+    assert rule.excludes(known(vip=False))
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        [">", ["/", S, V], 0.0],
+        ["<", ["/", S, V], 0.0],
+        [">", ["*", EIGHTH, S], 0.0],
+        ["not", [">", ["-", ["*", EIGHTH, S], ["*", EIGHTH, S]], 0.0]],
+    ],
+)
+def test_an_error_neither_matches_nor_lets_in(tree):
+    rule, values = rule_of(tree), known(visits=0.0, spent=float32(3e38))
+    assert not rule.matches(values)
+    assert rule.excludes(values)
+
+
+def test_what_is_not_reached_is_no_error():
+    rule = rule_of(["and", [">", V, 0.0], [">", ["/", S, V], 1.0]])
+    assert not rule.excludes(known(visits=0.0, spent=1.0))
+
+
+@pytest.mark.parametrize(
+    ("tree", "place", "what"),
+    [
+        ([], "", "is not a known operator"),
+        (["eval", P], "", "is not a known operator"),
+        ([["var", "page"]], "", "is not a known operator"),
+        (True, "", "is not a condition"),
+        (V, "", "is not a condition"),
+        (["now"], "", "is not a condition"),
+        (["var", "colour"], "", "not declared"),
+        (["var", 3.0], "", "not declared"),
+        (["var", NOW], "", "not declared"),
+        (["var"], "", "wrong number of parts"),
+        (["not", B, B], "", "wrong number of parts"),
+        (["and", B], "", "wrong number of parts"),
+        (["and", B, ["not", V]], "[2][1]", "is a number where a condition is needed"),
+        (["==", V, "a"], "", "compares a number with text"),
+        (["==", G, G], "", "compares several texts with several texts"),
+        (["==", ["now"], ["time", 3]], "", "compares a moment with a moment"),
+        (["==", T, "shoes"], "[2]", "is no listed value"),
+        (["==", "shoes", T], "[1]", "is no listed value"),
+        (["in", T, ["bags", "shoes"]], "[2][1]", "is no listed value"),
+        (["<", T, "bags"], "", "orders text and text"),
+        (["<", ["now"], 3.0], "", "orders a moment and a number"),
+        (["==", V, 3], "[2]", "is not true, false, a number or text"),
+        (["==", V, None], "[2]", "is not true, false, a number or text"),
+        (["==", V, b"a"], "[2]", "is not true, false, a number or text"),
+        (["==", V, 0.1], "[2]", "is not a float32 number"),
+        (["==", V, math.inf], "[2]", "is not a float32 number"),
+        (["==", V, math.nan], "[2]", "is not a float32 number"),
+        (["==", P, "a" * (LONGEST_TEXT + 1)], "[2]", "is not text of at most"),
+        (["in", V, []], "[2]", "is not a list"),
+        (["in", V, 3.0], "[2]", "is not a list"),
+        (["in", V, [float(i) for i in range(MOST_LISTED + 1)]], "[2]", "is not a list"),
+        (["in", V, [1.0, "a"]], "[2][1]", "is text, and looked up is a number"),
+        (["in", V, [1.0, 1.0]], "[2]", "lists a value twice"),
+        (["in", B, [True]], "[1]", "is a condition"),
+        (["in", V, [V]], "[2][0]", "is not true, false, a number or text"),
+        (["has", T, "bags"], "[1]", "is text where several texts is needed"),
+        (["has", G, 3.0], "[2]", "is not text"),
+        ([">", ["size", T], 1.0], "[1][1]", "several texts is needed"),
+        ([">", ["+", 1.0, 2.0], V], "[1]", "reckons with literals alone"),
+        ([">", ["+", V, "a"], 2.0], "[1][2]", "is text where a number is needed"),
+        (["contains", V, "a"], "[1]", "is a number where text is needed"),
+        (["contains", P, ""], "[2]", "is empty"),
+        (["contains", P, P], "[2]", "is not text"),
+        (["matches", P, "(a+)+"], "[2]", "character 1 repeats what repeats inside"),
+        (["or", *[["matches", P, "a"]] * (MOST_MATCHES + 1)], f"[{MOST_MATCHES + 1}]", "is a pattern beyond"),
+        (["<", ["now"], ["time", 1.5]], "[2][1]", "is not an integer"),
+        (["<", ["now"], ["time", True]], "[2][1]", "is not an integer"),
+        (["<", ["now"], ["time", 1 << 41]], "[2][1]", "is not an integer"),
+        (["==", ["hour", 15 * 60], 1.0], "[1][1]", "is not an integer"),
+        (["or", *[["==", V, 1.0]] * 100], "[86]", f"is more than {MOST_NODES} parts"),
+        (["or", *(["var", f"v{i}"] for i in range(MOST_VARIABLES + 1))], "", "reads more than"),
+    ],
+)
+def test_a_tree_of_another_form_is_refused_with_its_place(tree, place, what):
+    with pytest.raises(Malformed) as refused:
+        read_tree(tree, MANY, place="targeting")
+    assert what in refused.value.what
+    assert refused.value.place.startswith(f"targeting{place}")
+
+
+def test_a_tree_that_is_too_deep_is_refused():
+    tree = B
+    for _ in range(DEEPEST + 1):
+        tree = ["not", tree]
+    with pytest.raises(Malformed, match="lies deeper"):
+        read_tree(tree, VARIABLES, place="targeting")
+
+
+def test_the_clocks_name_is_no_features_name():
+    feature = Table({"name": "now", "kind": "context", "field": "x", **ABOUT, "retention_days": 0})
+    from entrenous.features import parse_schema
+
+    assert features_as_variables(parse_schema([feature])) == {}
+
+
+ABOUT = {"purpose": "personalize", "category": "user.behavior", "source": "first_party"}
+
+
+def supplied(type_: str) -> Supplied:
+    (one,) = parse_supplied([Table({"name": "said", "type": type_, **ABOUT}, "context[0]")], ())
+    return one
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "read"),
+    [
+        ("text", "/a", "/a"),
+        ("text", "a" * LONGEST_SUBJECT, "a" * LONGEST_SUBJECT),
+        ("text", "a" * (LONGEST_SUBJECT + 1), None),
+        ("text", "a" * 1_000_000, None),
+        ("boolean", False, False),
+        ("number", 3, 3.0),
+        ("number", 0.1, float32(0.1)),
+        ("number", math.nan, None),
+        ("number", 10**400, None),
+        ("number", -(10**400), None),
+        ("texts", ["a", "b"], ["a", "b"]),
+        ("texts", ["a"] * (MOST_TEXTS + 1), None),
+        ("texts", ["a" * (LONGEST_SUBJECT + 1)], None),
+    ],
+)
+def test_what_is_too_long_or_no_number_is_absent(type_, value, read):
+    assert supplied(type_).read(value) == read
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [("text", 3), ("boolean", 1), ("number", True), ("number", "3"), ("texts", "ab"), ("texts", ["a", 3])],
+)
+def test_context_of_another_type_is_refused_without_its_value(type_, value):
+    with pytest.raises(Malformed, match=r"context\.said: expected") as refused:
+        supplied(type_).read(value)
+    assert repr(value) not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"name": "ip_address"}, "context[0].name"),
+        ({"name": "javascript"}, "context[0].name"),
+        ({"category": "user.device.ip_address"}, "context[0].name"),
+        ({"name": "taken"}, "context[0].name"),
+        ({"name": "now"}, "context[0].name"),
+        ({"type": "moment"}, "context[0].type"),
+        ({"value": 3}, "context[0].value"),
+    ],
+)
+def test_raw_addresses_scripts_and_names_that_mean_two_things_are_refused(change, place):
+    table = Table({"name": "said", "type": "text", **ABOUT} | change, "context[0]")
+    with pytest.raises(Malformed) as refused:
+        parse_supplied([table], ["taken"])
+    assert refused.value.place == place
+
+
+def test_a_key_declared_twice_is_refused():
+    tables = [Table({"name": "said", "type": "text", **ABOUT}, f"context[{i}]") for i in range(2)]
+    with pytest.raises(Malformed, match=r"context\[1\]\.name: is declared twice"):
+        parse_supplied(tables, ())
