@@ -1,0 +1,1 @@
+"""How the events of other systems become ours: tables that `entrenous import --mapping NAME` reads."""
