@@ -61,11 +61,12 @@ class Keyring:
 
     def __init__(self, path: Path, provider: KeyProvider, *, public: Mapping[str, bytes] | None = None) -> None:
         self._path = path.absolute()
-        self._root = AESGCM(checked(provider.root(), "root key"))
         self._thread = threading.Lock()
         self._public = dict(public or {})
         self._seen = (0, 0)
         with self._locked():
+            # in turn, too: of two root keys made at once a provider may keep the one that the other has sealed with
+            self._root = AESGCM(checked(provider.root(), "root key"))
             if not path.exists():
                 self._save({"boundary": _new(), "audit": _new(), "generations": {1: _new()}, "epochs": {}, "tests": {}})
             self._keys = self._load()
@@ -106,6 +107,11 @@ class Keyring:
         """Return when the newest generation was made, in Unix seconds: 0 for the one a keyring begins with."""
         made: int = self._keys.get("made", 0)
         return made
+
+    @property
+    def rotating(self) -> bool:
+        """Whether a generation before the newest is still to be destroyed: a rotation is under way, or was left."""
+        return len(self._keys["generations"]) > 1
 
     def next_generation(self, now: int) -> int:
         """Make the generation that data keys are to be wrapped under from `now` on, and return it; where one of before

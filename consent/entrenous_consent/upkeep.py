@@ -9,15 +9,17 @@ from hashlib import sha256
 from entrenous_consent import audit
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Unauthentic, Unavailable
+from entrenous_consent.keys import Keyring
 from entrenous_consent.packing import pack
 from entrenous_consent.store import Append, Delete, Drop, Put, Write
 
-__all__ = ["GENERATION_SECONDS", "note", "rotate", "sweep", "sweep_daily"]
+__all__ = ["GENERATION_SECONDS", "note", "rotate", "rotation_due", "sweep", "sweep_daily"]
 
 GENERATION_SECONDS = 86_400
 """How long data keys stay wrapped under one generation: a copy older than this holds none that still opens."""
 
 _TRIES = 8
+_CLAIM_SECONDS = 600
 _ALWAYS = 1 << 53
 
 
@@ -35,9 +37,16 @@ def sweep(custody: Custody, now: int, *, audit_days: int = audit.RETENTION_DAYS)
         _drop(custody, log, now)
     swept = custody.store.sweep(now)
     custody.keyring.retire_epochs(now // custody.epoch)
-    if now - custody.keyring.generation_made() >= GENERATION_SECONDS:
+    custody.refresh()
+    if rotation_due(custody.keyring, now):
         rotate(custody, now)
     return swept
+
+
+def rotation_due(keyring: Keyring, now: int) -> bool:
+    """Say whether the next sweep wraps every data key anew: a day after it was done last, where that was left
+    unfinished, and where a clock that ran ahead did it."""
+    return keyring.rotating or not 0 <= now - keyring.generation_made() < GENERATION_SECONDS
 
 
 def _drop(custody: Custody, log: str, now: int) -> None:
@@ -104,7 +113,8 @@ def note(custody: Custody, kind: str, detail: Mapping[str, object], now: int) ->
 
 
 def sweep_daily(custody: Custody, now: int, *, audit_days: int = audit.RETENTION_DAYS) -> bool:
-    """Sweep unless that was done in the last day, here or in another process; say whether it was done.
+    """Sweep unless that was done in the last day, here or in another process; say whether it was done. One that fails,
+    or is killed, is taken up again ten minutes later.
 
     Args:
         audit_days: as in `sweep`.
@@ -112,16 +122,26 @@ def sweep_daily(custody: Custody, now: int, *, audit_days: int = audit.RETENTION
     Raises:
         Unavailable: the store or the keyring cannot be written.
     """
+    if not _marked(custody, now - GENERATION_SECONDS + _CLAIM_SECONDS, now):
+        return False
+    sweep(custody, now, audit_days=audit_days)
+    _marked(custody, now, now, again=True)
+    return True
+
+
+def _marked(custody: Custody, swept: int, now: int, *, again: bool = False) -> bool:
+    """Remember `swept` as the time of the last sweep; say whether that was done.
+
+    Args:
+        again: even where the last one is less than a day ago.
+    """
     name = _note_name("sweep")
     row = custody.store.read(name, now)
     last = int.from_bytes(row.value, "big") if row else None
-    if last is not None and last <= now < last + GENERATION_SECONDS:
+    if not again and last is not None and last <= now < last + GENERATION_SECONDS:
         return False
-    put = Put(name=name, value=now.to_bytes(8, "big"), expires=_ALWAYS, expect=row.version if row else 0)
-    if custody.store.transact([put], now=now, durable=True) != "done":
-        return False
-    sweep(custody, now, audit_days=audit_days)
-    return True
+    put = Put(name=name, value=swept.to_bytes(8, "big"), expires=_ALWAYS, expect=row.version if row else 0)
+    return custody.store.transact([put], now=now, durable=True) == "done"
 
 
 def _note_name(kind: str) -> bytes:

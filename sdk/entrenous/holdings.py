@@ -26,7 +26,7 @@ from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import IDENTIFIER_LIMIT, handle_of, keyed
 from entrenous_consent.store import Census, Emitted, Store
-from entrenous_consent.upkeep import GENERATION_SECONDS
+from entrenous_consent.upkeep import rotation_due
 
 __all__ = ["ENDLESS", "Egress", "Held", "Holdings", "egress", "held", "identifier_in", "opened"]
 
@@ -160,7 +160,7 @@ def held(holdings: Holdings) -> Held:
         reports=len(outbox),
         oldest_report=outbox[0].time if outbox else 0,
         epochs=sum(epoch < now // policy.epoch - 1 for epoch in keyring.epochs()),
-        rewraps=now - keyring.generation_made() >= GENERATION_SECONDS,
+        rewraps=rotation_due(keyring, now),
     )
 
 

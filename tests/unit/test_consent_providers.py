@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,3 +144,18 @@ def test_a_configuration_names_its_provider(described, kind, tmp_path):
 def test_another_word_is_refused(described, tmp_path: Path):
     with pytest.raises(Malformed, match="root_key"):
         provider_of(described, tmp_path)
+
+
+def test_processes_that_start_together_ask_for_the_root_key_in_turn(tmp_path):
+    """Else each makes one, the provider keeps the last, and the keyring was sealed with the first: nothing opens."""
+
+    class Watched:
+        def root(self) -> bytes:
+            with (tmp_path / "keyring.lock").open("rb") as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return bytes(KEY_BYTES)
+
+        def delete(self) -> None:
+            raise AssertionError
+
+    assert Keyring(tmp_path / "keyring", Watched()).boundary

@@ -94,6 +94,35 @@ def test_the_daily_sweep_is_one_processes(host, custody):
     assert sweep_daily(custody, NOW)  # a clock that was set back holds nothing up
 
 
+def test_a_rotation_that_was_interrupted_is_finished_by_the_next_sweep_not_a_day_later(custody, monkeypatch):
+    choose(custody, "history")
+    sweep(custody, NOW)
+    monkeypatch.setattr(custody.keyring, "destroy_generations", lambda before: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sweep(custody, NOW + GENERATION_SECONDS)
+    monkeypatch.undo()
+    assert custody.keyring.generation_key(2) is not None
+    sweep(custody, NOW + GENERATION_SECONDS + 1)
+    assert custody.keyring.generation_key(2) is None
+    assert drawer_of(custody, "history")
+
+
+def test_a_clock_that_ran_ahead_puts_no_rotation_off(custody):
+    sweep(custody, NOW + 2 * GENERATION_SECONDS)
+    sweep(custody, NOW)
+    assert (custody.keyring.generation, custody.keyring.generation_made()) == (3, NOW)
+
+
+def test_a_daily_sweep_that_failed_is_taken_up_again_ten_minutes_later(host, custody, monkeypatch):
+    other = host.custody()
+    monkeypatch.setattr(custody.store, "sweep", lambda now: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sweep_daily(custody, NOW)
+    assert not sweep_daily(other, NOW + 599)
+    assert sweep_daily(other, NOW + 600)
+    assert not sweep_daily(custody, NOW + 599 + GENERATION_SECONDS)
+
+
 def test_whoever_comes_second_to_the_daily_sweep_leaves_it(host, custody, monkeypatch):
     other, real = host.custody(), custody.store.transact
     swept = []
