@@ -103,20 +103,21 @@ class Worker:
             raise Problem("malformed", f"decisions: expected 1 to {_MOST_DECISIONS} names")
         if not all(isinstance(name, str) for name in names) or not isinstance(context, dict):
             raise Problem("malformed", "decisions: expected names; context: an object")
-        identifier = self._asking(request, body)
+        identifier = await self._asking(request, body)
         found = {name: _told(self._decide(request, identifier, name, context)) for name in names}
         return answer({"decisions": found})
 
-    def _asking(self, request: Request, body: Mapping[str, Any]) -> str | None:
+    async def _asking(self, request: Request, body: Mapping[str, Any]) -> str | None:
         """Return who asks, or is spoken of; None for a minor, of whom nothing is kept: what was, goes, if it is proven
-        who they are. A bare identifier proves nothing, and erases nothing."""
+        who they are. A bare identifier proves nothing, and erases nothing, nor does another site's page."""
         asking, minor = self.door.asking(request, body.get("visitor")), body.get("minor", False)
         if not isinstance(minor, bool):
             raise Problem("malformed", "minor: expected true or false")
         if not minor:
             return asking.identifier
         if asking.proven:
-            self.client.visitor(asking.identifier, minor=True)
+            self.door.check_origin(request, asking)
+            await run_in_threadpool(self.client.visitor, asking.identifier, minor=True)
         return None
 
     def _decide(self, request: Request, identifier: str | None, name: str, context: Mapping[str, Any]) -> Decision:
@@ -149,7 +150,7 @@ class Worker:
             events = batch.get("events")
             if not isinstance(events, list) or not events or len(events) > _MOST_EVENTS:
                 raise Problem("malformed", f"events: expected 1 to {_MOST_EVENTS}")
-            told.append((self._asking(request, batch), events))
+            told.append((await self._asking(request, batch), events))
         if sum(len(events) for _, events in told) > _MOST_EVENTS:
             raise Problem("malformed", f"events: expected at most {_MOST_EVENTS} in all")
         outcomes = await run_in_threadpool(

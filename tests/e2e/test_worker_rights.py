@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
+from starlette.requests import Request
 
+from entrenous.tokens import make_token
+from entrenous_edge.app import Worker
+from entrenous_edge.identity import Door
+from entrenous_edge.metrics import Metrics
 from tests.shop import Clock, Shop
-from tests.worker import Running, running
+from tests.worker import TOKEN_KEY, Running, running
 
 ALL = {"personalize": True, "history": True, "measure": True, "improve": True}
 EVENTS = [{"name": "view_item", "category": "boots"}, {"name": "view_item", "category": "bags"}]
@@ -111,3 +118,35 @@ def test_nothing_is_scored_or_kept_of_a_minor_and_what_was_kept_goes_with_proof_
     assert held(worker, proof)["purposes"]["personalize"]["features"]["visit_views_7d"] == 2
     worker.ask("POST", "/v1/decide", {"decisions": ["promotion"], "minor": True}, proof)
     assert held(worker, proof) == {}
+
+
+def test_a_page_of_another_site_that_calls_a_visitor_a_minor_erases_nothing(worker):
+    cookie = worker.ask("POST", "/v1/consent", {"choices": {"personalize": True}}).cookies["__Host-entrenous"]
+    proof = {"Cookie": f"__Host-entrenous={cookie}"}
+    elsewhere = {**proof, "Origin": "https://elsewhere.example"}
+    decide = {"decisions": ["promotion"], "minor": True}
+    for path, body in (("/v1/decide", decide), ("/v1/events", {"events": EVENTS, "minor": True})):
+        assert worker.ask("POST", path, body, elsewhere).status == 403
+    assert held(worker, proof)["consent"]["granted"] == ["personalize"]
+    own = {**proof, "Origin": f"http://127.0.0.1:{worker.port}"}
+    assert worker.ask("POST", "/v1/decide", decide, own).status == 200
+    assert held(worker, proof) == {}
+
+
+def test_nobody_waits_while_what_was_kept_of_a_minor_is_erased():
+    released = threading.Event()
+
+    class Slow:
+        def visitor(self, identifier: str, *, minor: bool) -> None:
+            assert released.wait(10)
+
+    async def ask() -> str | None:
+        token = make_token(TOKEN_KEY, "child", now=0).encode()
+        request = Request({"type": "http", "method": "POST", "headers": [(b"entrenous-token", token)]})
+        asking = Worker(Slow(), Door((), TOKEN_KEY, (), lambda: 0), Metrics())._asking(request, {"minor": True})
+        erasing = asyncio.create_task(asking)
+        await asyncio.sleep(0)
+        released.set()
+        return await erasing
+
+    assert asyncio.run(ask()) is None
