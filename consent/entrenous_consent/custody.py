@@ -349,14 +349,15 @@ class Custody:
         epoch = now // policy.epoch
         for _ in range(_TRIES):
             before = self.standing(handle, policy, now)
-            salt = before.record.salt if before else os.urandom(SALT_BYTES)
-            record = record_of(before.record if before else None, salt)
+            known = before.record if before else None
+            salt = known.salt if known else os.urandom(SALT_BYTES)
+            record = record_of(known, salt)
             if record is None:
                 return "done"
-            held = frozenset(before.record.grants) if before else frozenset[str]()
-            stood = before.granted if before else frozenset[str]()
-            kept = frozenset(record.grants)
-            lost, won = held - kept, record.granted(policy, now) - stood
+            record = record.after(known)
+            held, kept = frozenset(known.grants if known else ()), frozenset(record.grants)
+            lost = held - kept
+            won = record.granted(policy, now) - (before.granted if before else frozenset())
             consent = self._consent_row(handle, before, record, epoch)
             writes: list[Write] = [consent]
             for purpose in sorted(lost):

@@ -55,6 +55,11 @@ class ConsentRecord:
             return frozenset(policy.purposes)
         return frozenset(policy.purposes) - self.granted(policy, now) - frozenset(self.refused)
 
+    def outdated(self, policy: PrivacyPolicy) -> frozenset[str]:
+        """Return the purposes of `policy` that were granted at another consent version than it states."""
+        known = {key: purpose.consent_version for key, purpose in policy.purposes.items()}
+        return frozenset(key for key, (version, _) in self.grants.items() if known.get(key, version) != version)
+
     def until(self, now: int) -> int:
         """Return the next second at which a grant of this record ends."""
         return min((expiry for _, expiry in self.grants.values() if expiry > now), default=self.expires)
@@ -68,6 +73,11 @@ class ConsentRecord:
             grants={purpose: grant for purpose, grant in grants.items() if purpose not in purposes},
             refused=tuple(sorted({*(before.refused if before else ()), *purposes})),
         )
+
+    def after(self, before: ConsentRecord | None) -> ConsentRecord:
+        """Return this choice, made no earlier than the one it takes the place of: where that was dated ahead, the same
+        signal is not newer than this one when it comes again."""
+        return self if before is None or before.time <= self.time else replace(self, time=before.time)
 
     def pack(self) -> bytes:
         """Return the record as msgpack, positional: a decision reads it."""

@@ -5,6 +5,8 @@ Works on the parts of an `Engine`, and raises as it does.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from entrenous.engine import Engine
 from entrenous_consent.records import ConsentRecord, choose
 from entrenous_consent.signals import OVER_GPC, read_signal
@@ -21,7 +23,8 @@ def take_signal(engine: Engine, handle: bytes, signal: object, *, gpc: bool = Fa
         signal: see `entrenous_consent.signals.read_signal`. gpc: whether `Sec-GPC: 1` came with it.
 
     A dated signal is kept as of its date. Where it narrows a choice that is younger, what stays ends when it would
-    have.
+    have. One that is no newer than the choice in force does not answer for a purpose whose consent version was raised
+    since: that is still to be asked for.
 
     Raises:
         Malformed, Forbidden: the signal is not taken.
@@ -33,14 +36,16 @@ def take_signal(engine: Engine, handle: bytes, signal: object, *, gpc: bool = Fa
 
     def chosen(before: ConsentRecord | None, salt: bytes) -> ConsentRecord | None:
         if before is None or choice.made is None:
-            made = choice.made or now
-            return choose(policy, choice.granted, source=choice.source, now=made, salt=salt)
-        held = before.granted(policy, now)
+            return choose(policy, choice.granted, source=choice.source, now=choice.made or now, salt=salt)
+        held, outdated = before.granted(policy, now), before.outdated(policy)
+        if choice.made > before.time:
+            outdated = frozenset()
         told = choice.beside(held, before.source, before.time)
-        if held == told.granted:
+        if held == told.granted - outdated:
             return None
         if told is choice:
-            return choose(policy, choice.granted, source=choice.source, now=choice.made, salt=salt)
+            made = choose(policy, choice.granted - outdated, source=choice.source, now=choice.made, salt=salt)
+            return replace(made, refused=tuple(one for one in made.refused if one not in outdated))
         refusal = choose(policy, frozenset(), source=told.source, now=now, salt=salt)
         return refusal.instead_of(before, held - told.granted)
 

@@ -272,3 +272,31 @@ def test_a_preview_answers_where_even_reading_fails(client, monkeypatch, caplog)
     assert client.preview({"tcf": EVERYTHING}).cause == "fault"
     assert "ZeroDivisionError" in caplog.text
     assert EVERYTHING not in caplog.text
+
+
+def test_the_same_string_does_not_answer_for_a_purpose_whose_consent_version_was_raised(shop, clock, client, visitor):
+    assert visitor.signal({"tcf": EVERYTHING}).accepted
+    raised = policy_text().replace("consent_version = 1", "consent_version = 2", 1)
+    shop.policy.write_text(raised.replace("\nversion = 1\n", "\nversion = 2\n", 1))
+    shop.publish()
+    assert client.refresh().data["policy"] == 2
+    [purpose] = visitor.choices().data["ask"]
+    for _ in range(2):
+        assert visitor.signal({"tcf": EVERYTHING}).accepted
+        assert visitor.choices().data["ask"] == [purpose]
+        assert purpose not in held(visitor)["granted"]
+    assert visitor.signal({"tcf": SOME}).accepted
+    assert purpose not in held(visitor)["granted"]
+    assert visitor.consent({purpose: True}).accepted
+    assert held(visitor)["granted"] == [purpose]
+
+
+def test_a_string_that_is_dated_ahead_does_not_undo_a_withdrawal(clock, visitor):
+    clock.now = MADE - 20 * 3600
+    assert visitor.signal({"tcf": EVERYTHING}).accepted
+    clock.now += 3600
+    assert visitor.consent({}).accepted
+    for later in (60, DAY, 10 * DAY):
+        clock.now = MADE - 19 * 3600 + later
+        assert visitor.signal({"tcf": EVERYTHING}).accepted
+        assert held(visitor)["granted"] == []
