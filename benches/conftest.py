@@ -15,10 +15,12 @@ BASELINES = {
     "decision": "test_identity_call",
     "start": "test_import_onnxruntime",
     "event": "test_identity_call_again",
+    "features": "test_identity_call_beside_features",
     "update": "test_bare_get_of_the_bundle",
     "worker": "test_plain_reply",
     "signals": "test_base64_alone",
     "gate": "test_decision_with_and_without_the_gate",
+    "targeting": "test_the_condition_in_python",
 }
 
 

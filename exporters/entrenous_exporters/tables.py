@@ -3,15 +3,13 @@
 Computes for many as-of points at once the numbers that `entrenous.features.state` keeps for one visitor, to the bit:
 what each kind means is written in `entrenous.features.declare`. Everything runs through Ibis expressions on DuckDB.
 
-An as-of point (a *moment*) sees whole buckets of its past and a part of its own. The past is therefore summed once a
-(visitor, bucket) and then joined; raw events are joined only within the as-of's own bucket. Sums are integers from end
-to end, decimals of 38 digits where a decay weight multiplies them: never a float, whose last bits depend on the order.
+Here tables are checked, queries chosen and their answers put into columns; what is asked is in `_aggregates`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +21,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from entrenous.events import EVENT_NAMES
-from entrenous.features import DECAY_SCALE, DERIVED, SECONDS, Feature, decay_weights
+from entrenous.features import ANY, DECAY_SCALE, DERIVED, KINDS, SECONDS, Feature
 from entrenous_consent.errors import Malformed
+from entrenous_exporters._aggregates import QUERIES, coding, parts_of, query_of
 
 __all__ = ["FeatureTable", "feature_table", "labels", "open_backend"]
 
@@ -34,9 +33,8 @@ Expression = Any
 """An Ibis table expression."""
 
 _DAY = SECONDS["day"]
-_NUMERIC = ("count", "days", "decayed_sum", "recency", "sum")
-_ZERO_OF_NOTHING = frozenset({"count", "days", "decayed_sum", "sum"})
-_EXACT = "decimal(38, 0)"
+_TYPES = {"number": "integer", "category": "string"}
+_EXACT_IN_A_FLOAT = 1 << 53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,15 +65,15 @@ def feature_table(backend: Backend, schema: Sequence[Feature], events: Expressio
         backend: from `open_backend`; `events` and `moments` are its tables, or memtables.
         schema: from `parse_schema`.
         events: columns `visitor` (text), `time` (integer Unix seconds), `name`, and those that the schema reads
-            among `price`, `value`, `quantity` (integers, minor units for money) and `brand`, `category` (text).
+            among `price`, `value`, `quantity` (integers, minor units for money) and `brand`, `category` (text). Where
+            there is a column `id`, of a visitor's rows with one id only the earliest counts; null and empty are none.
         moments: columns `row` (integer, unique), `visitor`, `time` (the as-of, integer Unix seconds), and one for
             each supplied `context` field: numbers, or text where the feature lists `values`.
 
     Raises:
         Malformed: a column is missing or of another type, a `row` stands twice, or a moment lacks its visitor or time.
     """
-    read = {feature.field: "integer" for feature in schema if feature.kind in ("sum", "decayed_sum")}
-    read |= {feature.field: "string" for feature in schema if feature.kind in ("last", "top")}
+    read = {one.field: _TYPES[KINDS[one.kind].reads] for one in schema if KINDS[one.kind].reads}
     supplied = {
         feature.field: "string" if feature.values else "number"
         for feature in schema
@@ -85,28 +83,19 @@ def feature_table(backend: Backend, schema: Sequence[Feature], events: Expressio
     asked = _moments(backend, moments, supplied)
     order = asked["row"].to_numpy()
     rows = np.full((len(order), len(schema)), np.nan, dtype=np.float32)
-    stored: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     moved: dict[str, int] = {}
+    stored = {at: feature for at, feature in enumerate(schema) if feature.kind != "context"}
     for at, feature in enumerate(schema):
         if feature.kind == "context":
             rows[:, at], moved[feature.name] = _context(feature, asked)
-        else:
-            rows[:, at] = 0 if feature.kind in _ZERO_OF_NOTHING else np.nan
-            shape = "number" if feature.kind in _NUMERIC else feature.kind
-            coded = (feature.field, feature.values) if shape != "number" else ()
-            stored[(shape, feature.event, feature.unit, *coded)].append(at)
-    names = sorted({feature.event for feature in schema if feature.event})
+    parts = {column: part for at, feature in stored.items() for column, part in parts_of(at, feature).items()}
     with (
         _held(backend, ibis.memtable(asked.select(["row", "visitor", "as_of"]))) as points,
-        _held(backend, _relevant(events, points, names, read)) as known,
+        _held(backend, _relevant(events, points, parts.values(), read)) as known,
     ):
-        for (shape, event, unit, *_), places in stored.items():
-            query = _QUERIES[shape]
-            mine = {at: schema[at] for at in places}
-            found = backend.to_pyarrow(query(points, known.filter(known.name == event), SECONDS[unit], mine))
-            hit = np.searchsorted(order, found["row"].to_numpy())
-            for at, feature in mine.items():
-                rows[hit, at] = _values(feature, found[f"f{at}"])
+        answers = _answers(backend, points, known, parts)
+    for at, feature in stored.items():
+        rows[:, at] = _values(feature, order, [answers[column] for column in parts_of(at, feature)])
     return FeatureTable(rows=rows, names=tuple(feature.name for feature in schema), moved=moved)
 
 
@@ -199,20 +188,59 @@ def _context(feature: Feature, asked: pa.Table) -> tuple[NDArray[np.float32], in
     return values, moved
 
 
-def _values(feature: Feature, column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """Return what a query answered, as numbers; its null is the nothing of `declare`."""
-    nothing = 0.0 if feature.kind in _ZERO_OF_NOTHING else np.nan
-    if feature.kind == "decayed_sum":
-        # Python divides integers of any size with one rounding, as the runtime does.
-        exact = [nothing if total is None else int(total) / DECAY_SCALE for total in column.to_pylist()]
-        return np.array(exact, dtype=np.float64)
-    numbers = column.cast(pa.float64(), safe=False).fill_null(nothing).to_numpy()
-    size = len(feature.values)
-    if feature.kind == "last":
-        return np.asarray(numbers % size)
-    if feature.kind == "top":
-        return np.asarray(size - 1 - numbers % size)
-    return np.asarray(numbers)
+Answer = tuple[NDArray[np.int64], pa.ChunkedArray]
+"""Rows, and what a query found for each."""
+
+
+def _answers(
+    backend: Backend, points: Expression, known: Expression, parts: Mapping[str, Feature]
+) -> dict[str, Answer]:
+    """Return what the queries find for each of `parts`, each query asked once."""
+    together: dict[tuple[Any, ...], dict[str, Feature]] = defaultdict(dict)
+    for column, part in parts.items():
+        together[query_of(part)][column] = part
+    answers: dict[str, Answer] = {}
+    for (query, event, seconds, *coded), mine in together.items():
+        heard = known if event == ANY else known.filter(known.name == event)
+        if coded:
+            heard = coding(heard, next(iter(mine.values())), lambda column: _met(backend, column))
+        found = backend.to_pyarrow(QUERIES[query](points, heard, seconds, mine))
+        answers |= {column: (found["row"].to_numpy(), found[column]) for column in mine}
+    return answers
+
+
+def _met(backend: Backend, column: Expression) -> list[str]:
+    """Return the distinct values of a column of text."""
+    values: list[str] = backend.to_pyarrow(column.as_table().distinct())[0].to_pylist()
+    return values
+
+
+def _values(feature: Feature, order: NDArray[np.int64], answers: Sequence[Answer]) -> NDArray[np.float64]:
+    """Return the numbers of a feature at every row of `order`; a query's null is the nothing of `declare`."""
+    if len(answers) == 2:
+        above, below = (_spread(order, answer, 0) for answer in answers)
+        met = below > 0
+        quotients = np.full(len(order), np.nan)
+        quotients[met] = above[met] / below[met]
+        return quotients
+    found = _spread(order, answers[0], 0 if KINDS[feature.kind].zero else np.nan)
+    return np.asarray(found / DECAY_SCALE if feature.kind == "decayed_sum" else found, dtype=np.float64)
+
+
+def _spread(order: NDArray[np.int64], answer: Answer, nothing: float) -> NDArray[Any]:
+    """Return a number for every row of `order`: as a float, or as Python's integer where a float would round one.
+
+    Python divides integers of any size with one rounding, as the runtime does.
+    """
+    rows, column = answer
+    hit = np.searchsorted(order, rows)
+    floats = np.full(len(order), nothing, dtype=np.float64)
+    floats[hit] = column.cast(pa.float64(), safe=False).fill_null(nothing).to_numpy()
+    if not (floats >= _EXACT_IN_A_FLOAT).any():
+        return floats
+    exact = np.zeros(len(order), dtype=object)
+    exact[hit] = [int(number or 0) for number in column.to_pylist()]
+    return exact
 
 
 @contextmanager
@@ -226,111 +254,23 @@ def _held(backend: Backend, expression: Expression) -> Iterator[Expression]:
         backend.drop_table(name, force=True)
 
 
-def _relevant(events: Expression, points: Expression, names: list[str], read: Mapping[str, str]) -> Expression:
-    """Return the events that some feature can see, without the columns that none reads, integers at full width."""
+def _relevant(
+    events: Expression, points: Expression, parts: Collection[Feature], read: Mapping[str, str]
+) -> Expression:
+    """Return what some part can see: each event once, without the columns that none reads, integers at full width."""
+    names = {part.event for part in parts}
+    wanted = sorted(EVENT_NAMES if ANY in names else names)
     columns = {
         column: events[column].cast("int64") if sort == "integer" else events[column]
         for column, sort in {"time": "integer", **read}.items()
     }
-    kept = events.filter(events.name.isin(names)).select("visitor", "name", **columns)
-    return kept.semi_join(points, [kept.visitor == points.visitor])
-
-
-Measures = Callable[[Expression], dict[str, Any]]
-
-
-def _seen(
-    points: Expression,
-    events: Expression,
-    seconds: int,
-    window: int,
-    measures: Measures,
-    by: tuple[str, ...] = (),
-) -> Expression:
-    """Return `row`, `age`, `by` and the measures: one line for each bucket that a moment sees, age 0 its own."""
-    # Ibis divides as floats and floors: exact, since a second is far more than the last bit of time / seconds.
-    points = points.mutate(now=(points.as_of // seconds).cast("int64"))
-    events = events.mutate(bucket=(events.time // seconds).cast("int64"))
-    buckets = events.group_by("visitor", "bucket", *by).aggregate(**measures(events))
-    past = points.join(
-        buckets,
-        [
-            points.visitor == buckets.visitor,
-            buckets.bucket < points.now,
-            buckets.bucket > points.now - window,
-        ],
+    if "id" in events.columns:
+        columns["id"] = events.id.cast("string")
+    kept = events.filter(events.name.isin(wanted)).select("visitor", "name", **columns)
+    kept = kept.semi_join(points, [kept.visitor == points.visitor])
+    if "id" not in columns:
+        return kept
+    kept = kept.mutate(
+        place=ibis.row_number().over(group_by=["visitor", "id"], order_by=["time", "name", *sorted(read)])
     )
-    own = points.join(
-        events,
-        [points.visitor == events.visitor, points.now == events.bucket, events.time <= points.as_of],
-    )
-    partial = own.group_by("row", *by).aggregate(**measures(own))
-    columns = ("row", "age", *by, *measures(events))
-    whole = past.mutate(age=past.now - past.bucket).select(*columns)
-    return whole.union(partial.mutate(age=ibis.literal(0, "int64")).select(*columns))
-
-
-def _numbers(points: Expression, events: Expression, seconds: int, features: Mapping[int, Feature]) -> Expression:
-    fields = sorted({feature.field for feature in features.values() if feature.field})
-    decayed = {feature.field for feature in features.values() if feature.kind == "decayed_sum"}
-
-    def measures(table: Expression) -> dict[str, Any]:
-        sums = {f"s_{field}": table[field].sum().fill_null(0) for field in fields}
-        return {"n": table.count(), **sums}
-
-    window = max(feature.window for feature in features.values())
-    seen = _seen(points, events, seconds, window, measures)
-    seen = seen.mutate(**{f"d_{field}": seen[f"s_{field}"].cast(_EXACT) for field in sorted(decayed)})
-
-    def total(feature: Feature) -> Any:
-        within = seen.age < feature.window
-        match feature.kind:
-            case "count":
-                return seen.n.sum(where=within)
-            case "days":
-                return seen.count(where=within)
-            case "recency":
-                return seen.age.min(where=within)
-            case "sum":
-                return seen[f"s_{feature.field}"].sum(where=within)
-        weights = ibis.literal(decay_weights(feature.half_life, feature.window), "array<int64>")
-        return (seen[f"d_{feature.field}"] * weights[seen.age]).sum(where=within)
-
-    return seen.group_by("row").aggregate(**{f"f{at}": total(feature) for at, feature in features.items()})
-
-
-def _coded(events: Expression, feature: Feature) -> Expression:
-    """Return the events whose field holds a listed value, with its `code`."""
-    codes = ibis.memtable(
-        pa.table({"listed": pa.array(feature.values, pa.string()), "code": range(len(feature.values))})
-    )
-    return events.join(codes, [events[feature.field] == codes.listed]).drop("listed")
-
-
-def _last(points: Expression, events: Expression, seconds: int, features: Mapping[int, Feature]) -> Expression:
-    one = next(iter(features.values()))
-    size = len(one.values)
-    # Time first, then code: the greatest key is the latest event, of two in one second the higher code.
-    measures: Measures = lambda table: {"key": (table.time * size + table.code).max()}  # noqa: E731
-    window = max(feature.window for feature in features.values())
-    seen = _seen(points, _coded(events, one), seconds, window, measures)
-    return seen.group_by("row").aggregate(
-        **{f"f{at}": seen.key.max(where=seen.age < feature.window) for at, feature in features.items()}
-    )
-
-
-def _top(points: Expression, events: Expression, seconds: int, features: Mapping[int, Feature]) -> Expression:
-    one = next(iter(features.values()))
-    size = len(one.values)
-    window = max(feature.window for feature in features.values())
-    seen = _seen(points, _coded(events, one), seconds, window, lambda table: {"n": table.count()}, by=("code",))
-    counts = seen.group_by("row", "code").aggregate(
-        **{f"f{at}": seen.n.sum(where=seen.age < feature.window) for at, feature in features.items()}
-    )
-    # Count first, then the code from above: the greatest key has most events, of equals the lower code.
-    return counts.group_by("row").aggregate(
-        **{f"f{at}": (counts[f"f{at}"] * size + (size - 1 - counts.code)).max() for at in features}
-    )
-
-
-_QUERIES: Mapping[str, Callable[..., Expression]] = {"number": _numbers, "last": _last, "top": _top}
+    return kept.filter((kept.id.fill_null("") == "") | (kept.place == 0)).drop("id", "place")

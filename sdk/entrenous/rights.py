@@ -184,7 +184,7 @@ def _correction(features: Sequence[Feature], name: object, value: object) -> tup
     feature = features[position]
     if value is None:
         return position, None
-    if not feature.values:
+    if not feature.settable:
         remedy = "pass None to forget it"
         raise Malformed("counts what happened, and can't be set", place=f"corrections.{feature.name}", remedy=remedy)
     if value not in feature.values:

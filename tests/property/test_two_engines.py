@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entrenous.events import CATEGORY_FIELDS, NUMBER_FIELDS, Event
-from entrenous.features import SECONDS, Feature, compile_plan, parse_schema
+from entrenous.events import CATEGORY_FIELDS, LARGEST, NUMBER_FIELDS, parse_event
+from entrenous.features import ANY, DERIVED, KINDS, Feature, compile_plan, parse_schema
+from entrenous.profile import Cold
+from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
 from entrenous_exporters.tables import feature_table, open_backend
 
@@ -21,7 +23,7 @@ NAMES = ("purchase", "search")
 PURPOSES = ("history", "personalize")
 LEAP_DAY = int(datetime(2024, 2, 29, tzinfo=UTC).timestamp())
 EVENT_TYPES = pa.schema(
-    {"visitor": pa.string(), "time": pa.int64(), "name": pa.string()}
+    {"visitor": pa.string(), "id": pa.string(), "time": pa.int64(), "name": pa.string()}
     | dict.fromkeys(NUMBER_FIELDS, pa.int64())
     | dict.fromkeys(CATEGORY_FIELDS, pa.string())
 )
@@ -31,18 +33,23 @@ MOMENT_TYPES = pa.schema(
 
 values = st.sampled_from([["a", "b", "É"], ["b", "a"], ["c"]])
 amounts = st.one_of(st.none(), st.sampled_from([0, 1, 4900, 10**10]), st.integers(0, 10**6))
+counts = st.one_of(st.none(), st.sampled_from([0, 1, 10**6]), st.integers(0, 10**6))
 words = st.sampled_from([None, "", "a", "b", "c", "unlisted", "É"])
 times = st.builds(
     lambda day, hour, second: LEAP_DAY + day * 86_400 + hour * 3_600 + second,
-    st.one_of(st.integers(-2, 2), st.integers(-2, 2), st.sampled_from([-400, -60, -7, 7])),
-    st.sampled_from([0, 0, 1, 23, 24]),
-    st.sampled_from([-1, 0, 0, 1, 1800]),
+    # Beside the leap day: the Sundays of 2024 when Europe and North America change their clocks.
+    st.one_of(st.integers(-2, 2), st.integers(-2, 2), st.sampled_from([-400, -60, -7, 7, 10, 31, 241, 248])),
+    st.sampled_from([0, 0, 1, 2, 3, 23, 24]),
+    st.sampled_from([-1, 0, 0, 1, 1799, 1800, 3599]),
 )
 sizes = st.one_of(st.none(), st.floats(), st.integers(0, 1 << 40).map(float))
 
 
 def happenings(seconds: st.SearchStrategy[int]) -> st.SearchStrategy[tuple[object, ...]]:
-    return st.tuples(seconds, st.sampled_from(NAMES), amounts, amounts, amounts, words, words)
+    """An event's id and its fields; one without an id is never a duplicate."""
+    return st.tuples(
+        st.sampled_from([None, ""]), seconds, st.sampled_from(NAMES), amounts, amounts, counts, words, words
+    )
 
 
 @st.composite
@@ -53,30 +60,57 @@ def crowds(draw: st.DrawFn) -> list[tuple[list[tuple[object, ...]], list[tuple[o
         st.lists(happenings(seconds), max_size=16),
         st.lists(st.tuples(st.one_of(seconds, times), sizes, words), max_size=3),
     )
-    return draw(st.lists(visitor, min_size=1, max_size=4))
+    crowd = draw(st.lists(visitor, min_size=1, max_size=4))
+    return [(draw(repeated(happened)), asked) for happened, asked in crowd]
+
+
+@st.composite
+def repeated(draw: st.DrawFn, happened: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """The same events, some with an id, and of those some twice or three times."""
+    events = []
+    for i, event in enumerate(happened):
+        times_told = draw(st.sampled_from([0, 0, 1, 2, 3]))
+        events += [(f"e{i}", *event[1:])] * times_told or [event]
+    return events
 
 
 @st.composite
 def features(draw: st.DrawFn) -> dict[str, object]:
-    kind = draw(st.sampled_from(["context", "count", "days", "decayed_sum", "last", "recency", "sum", "top"]))
+    kind = draw(st.sampled_from(sorted(KINDS)))
     table: dict[str, object] = {"kind": kind, "retention_days": 400, "category": "behaviour", "source": "app"}
     table["purpose"] = draw(st.sampled_from(PURPOSES))
     if kind == "context":
-        table["field"] = draw(st.sampled_from(["hour", "weekday", "size", "page"]))
+        table["field"] = draw(st.sampled_from([*DERIVED, "size", "page"]))
         if table["field"] == "page":
             table["values"] = ["a", "b"]
         return table
-    table["event"] = draw(st.sampled_from(NAMES))
-    table["unit"] = "day" if kind == "days" else draw(st.sampled_from(sorted(SECONDS)))
-    longest = 400 if table["unit"] == "day" else 336
-    table["window"] = draw(st.one_of(st.integers(1, 4), st.sampled_from([8, 24, 61, longest])))
-    if kind in ("sum", "decayed_sum"):
-        table["field"] = draw(st.sampled_from(NUMBER_FIELDS))
-    if kind in ("last", "top"):
-        table |= {"field": draw(st.sampled_from(CATEGORY_FIELDS)), "values": draw(values)}
-    if kind == "decayed_sum":
-        table["half_life"] = draw(st.sampled_from([1, 3, 14]))
-    return table
+    table["event"] = draw(st.sampled_from([*NAMES, ANY]))
+    table["unit"] = draw(st.sampled_from(KINDS[kind].units))
+    longest = min(KINDS[kind].longest, 400 if table["unit"] == "day" else 336)
+    windows = st.one_of(st.integers(1, 4), st.sampled_from([8, 24, 61, longest]))
+    table["window"] = min(longest, draw(windows))
+    return table | read(draw, kind, str(table["event"]))
+
+
+def read(draw: st.DrawFn, kind: str, event: str) -> dict[str, object]:
+    """What a kind wants said beside its event, unit and window."""
+    said: dict[str, object] = {}
+    if KINDS[kind].reads == "number":
+        said["field"] = draw(st.sampled_from(NUMBER_FIELDS))
+    if kind in ("affinity", "decayed_sum"):
+        said["half_life"] = draw(st.sampled_from([1, 3, 14]))
+    if kind == "ratio":
+        said["per"] = draw(st.sampled_from([name for name in (*NAMES, ANY) if name != event]))
+    if KINDS[kind].reads == "category":
+        said["field"] = draw(st.sampled_from(CATEGORY_FIELDS))
+        if kind == "distinct" and draw(st.booleans()):
+            return said | {"slots": draw(st.sampled_from([2, 7, 60]))}
+        said["values"] = listed = draw(values)
+        if kind == "share":
+            said["value"] = draw(st.sampled_from(listed))
+        if kind == "affinity":
+            said["rank"] = draw(st.integers(1, len(listed)))
+    return said
 
 
 schemas = st.lists(features(), min_size=1, max_size=8).map(
@@ -105,21 +139,28 @@ def points(crowd) -> ibis.Table:
 
 
 def replay(schema: tuple[Feature, ...], happened, as_of: int, chance: random.Random) -> np.ndarray:
-    """One visitor's vector from the runtime: events in any order, the state stored and read back now and then."""
+    """One visitor's vector from the runtime: everything offered in any order, the state stored and read back now and
+    then. What is after `as_of` is refused where events are checked."""
     vector = np.full(len(schema), np.nan, dtype=np.float32)
-    arriving = [event for event in happened if event[0] <= as_of]
-    chance.shuffle(arriving)
+    offered = list(happened)
+    chance.shuffle(offered)
     for purpose in PURPOSES:
         plan = compile_plan(schema, purpose)
-        state, clock = plan.empty(), 0
-        for time, name, price, value, quantity, brand, category in arriving:
+        state, clock, cold = plan.empty(), 0, Cold()
+        for told, time, name, *read in offered:
+            given = {"id": told} | dict(zip((*NUMBER_FIELDS, *CATEGORY_FIELDS), read, strict=True))
+            described = {key: value for key, value in given.items() if value not in (None, "")}
+            try:
+                event = parse_event(name, described | {"currency": "EUR"}, time=time, now=as_of)
+            except Malformed:
+                assert time > as_of
+                continue
             clock = max(clock, time)
             if chance.random() < 0.3:
                 clock = chance.randint(clock, as_of)
                 state = plan.unpack(plan.pack(state, clock))
-            described = {"price": price, "value": value, "quantity": quantity}
-            event = Event(name=name, time=time, brand=brand or "", category=category or "", **described)
-            plan.apply(state, event)
+            if not event.id or not cold.seen(event.id, clock):
+                plan.apply(state, event)
         state = plan.unpack(plan.pack(state, as_of))
         vector[list(plan.positions)] = np.frombuffer(plan.fold(state, as_of), dtype=np.float32)
     return vector
@@ -169,52 +210,62 @@ def test_both_engines_give_the_same_bits_at_every_as_of(backend, schema, crowd, 
 
 
 @settings(slow_on_purpose, max_examples=30)
-@given(schema=schemas, crowd=crowds(), others=st.lists(happenings(times), max_size=12))
-def test_nothing_after_the_as_of_leaks_into_a_vector(backend, schema, crowd, others):
+@given(schema=schemas, crowd=crowds(), others=st.lists(happenings(times), max_size=12), seed=st.integers(0, 1 << 30))
+def test_nothing_after_the_as_of_leaks_into_a_vector(backend, schema, crowd, others, seed):
+    chance = random.Random(seed)
     first = [(happened, asked[:1]) for happened, asked in crowd]
-    scrambled = [
-        (
-            [event for event in happened if not asked or event[0] <= asked[0][0]]
-            + [event for event in others if asked and event[0] > asked[0][0]],
-            asked,
-        )
-        for happened, asked in first
-    ]
+    altered = []
+    for happened, asked in first:
+        as_of = asked[0][0] if asked else 0
+        known = [event for event in happened if event[1] <= as_of]
+        later = [(event[0], *other[1:]) for event, other in zip(happened, others, strict=False)] + others
+        events = known + [event for event in later if event[1] > as_of]
+        chance.shuffle(events)
+        altered.append((events, asked))
 
     before = feature_table(backend, schema, log(first), points(first))
-    after = feature_table(backend, schema, log(scrambled), points(scrambled))
+    after = feature_table(backend, schema, log(altered), points(altered))
 
     assert_same_bits(before.rows, after.rows)
+    assert_same_bits(runtime_rows(schema, first, seed), runtime_rows(schema, altered, seed))
 
 
 def test_a_busy_crowd_gets_the_same_bits_from_every_kind(backend):
     chance = random.Random(17)
-    common = {"retention_days": 400, "category": "behaviour", "source": "app", "event": "purchase"}
-    read = {
-        "count": [{}],
-        "days": [{}],
-        "recency": [{}],
+    common = {"retention_days": 400, "category": "behaviour", "source": "app"}
+    listed = {"field": "brand", "values": ["a", "b", "É"]}
+    variants = {
+        **{kind: [{}, {"event": ANY}] for kind in ("count", "days", "recency", "sessions", "session_length", "streak")},
+        **{kind: [{"field": field} for field in NUMBER_FIELDS] for kind in ("max", "mean", "min")},
+        "affinity": [{"half_life": 7, "rank": rank, **listed} for rank in (1, 2, 3)],
+        "distinct": [listed, {"field": "category", "slots": 7}, {"field": "category", "slots": 60}],
+        "first": [listed],
+        "ratio": [{"per": "search"}, {"event": "search", "per": ANY}],
+        "share": [{"value": "É", **listed}],
         "sum": [{"field": field} for field in NUMBER_FIELDS],
         "decayed_sum": [{"field": "price", "half_life": 1}, {"field": "value", "half_life": 14}],
         "last": [{"field": field, "values": ["a", "b", "É"]} for field in CATEGORY_FIELDS],
         "top": [{"field": field, "values": ["É", "b", "a", "c"]} for field in CATEGORY_FIELDS],
     }
     tables = [
-        {"kind": kind, "unit": unit, "window": window, "purpose": PURPOSES[window % 2], **common, **more}
-        for kind, variants in read.items()
-        for unit in (["day"] if kind == "days" else ["day", "hour"])
-        for window in (1, 2, 7, 60)
-        for more in variants
+        {"kind": kind, "event": "purchase", "unit": unit, "window": window, **common, **more}
+        for kind, some in variants.items()
+        for unit in KINDS[kind].units
+        for window in (1, 2, 7, min(60, KINDS[kind].longest))
+        for more in some
     ]
-    schema = parse_schema(Table(table | {"name": f"f{i}"}) for i, table in enumerate(tables))
+    assert variants.keys() | {"context"} == KINDS.keys()
+    schema = parse_schema(
+        Table(table | {"name": f"f{i}", "purpose": PURPOSES[i % 2]}) for i, table in enumerate(tables)
+    )
 
     def second() -> int:
         return LEAP_DAY + 3_600 * chance.randint(-200, 200) + chance.choice([-1, 0, 0, 0, 1800])
 
     def happened() -> tuple[object, ...]:
-        numbers = [chance.choice([None, 0, 1, 4900, 10**10]) for _ in NUMBER_FIELDS]
+        numbers = [chance.choice([None, 0, 1, 4900, LARGEST[field]]) for field in NUMBER_FIELDS]
         named = [chance.choice([None, "", "a", "b", "É", "unlisted"]) for _ in CATEGORY_FIELDS]
-        return (second(), "purchase", *numbers, *named)
+        return ("", second(), chance.choice(["purchase", "purchase", "search"]), *numbers, *named)
 
     crowd = [([happened() for _ in range(100)], [(second(), None, None) for _ in range(6)]) for _ in range(20)]
 

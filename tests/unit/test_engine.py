@@ -645,11 +645,11 @@ def test_a_profile_that_would_outgrow_what_is_read_again_refuses_the_event(agree
     monkeypatch.setattr("entrenous.profile._LIMIT", 150)
     outcomes = [
         agreed.observe("view_item", category="bags", price=100, currency="EUR", time=NOON - DAY * day)
-        for day in range(9)
+        for day in range(29)
     ]
     assert "longer than 150 bytes" in outcomes[-1].message
     taken = sum(outcome.accepted for outcome in outcomes)
-    assert 0 < taken < 9
+    assert 0 < taken < 29
     assert agreed.decide("promotion", "none").reason in ("TARGETING_MATCH", "SPLIT")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrenous.features import DECAY_SCALE, Feature, decay_weights, parse_feature, parse_schema, stamp
+from entrenous.features import DECAY_SCALE, KINDS, Feature, decay_weights, parse_feature, parse_schema, slot, stamp
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
 
@@ -17,7 +17,12 @@ RULES = {
 COUNT = {"name": "purchases", "kind": "count", "event": "purchase", "window": 28, **RULES}
 SUM = COUNT | {"kind": "sum", "field": "value"}
 DECAYED = SUM | {"kind": "decayed_sum", "half_life": 7}
+RATIO = COUNT | {"kind": "ratio", "per": "view_item"}
 TOP = COUNT | {"kind": "top", "field": "category", "values": ["shoes", "hats"]}
+SHARE = TOP | {"kind": "share", "value": "hats"}
+AFFINITY = TOP | {"kind": "affinity", "half_life": 14}
+SLOTS = COUNT | {"kind": "distinct", "field": "category", "slots": 60}
+LENGTH = COUNT | {"kind": "session_length", "window": 24}
 CONTEXT = {"name": "device", "kind": "context", "field": "device", "values": ["phone", "desktop"], **RULES}
 
 
@@ -40,6 +45,21 @@ def without(values, key):
         DECAYED,
         TOP,
         TOP | {"kind": "last", "field": "brand"},
+        COUNT | {"event": "any"},
+        SUM | {"kind": "mean"},
+        SUM | {"kind": "min"},
+        SUM | {"kind": "max", "unit": "hour"},
+        TOP | {"kind": "first"},
+        TOP | {"kind": "distinct"},
+        SLOTS,
+        SHARE,
+        AFFINITY,
+        AFFINITY | {"rank": 2},
+        RATIO,
+        RATIO | {"per": "any"},
+        COUNT | {"kind": "streak"},
+        COUNT | {"kind": "sessions", "event": "any"},
+        LENGTH,
         CONTEXT,
         without(CONTEXT, "values"),
         without(CONTEXT, "values") | {"field": "hour"},
@@ -55,12 +75,36 @@ def test_a_declaration_written_out_is_read_back_the_same(values):
 
 def test_the_unit_is_a_day_unless_said_otherwise():
     assert parse(COUNT).unit == "day"
+    assert parse(LENGTH).unit == "hour"
+
+
+def test_the_declarations_that_stand_in_manifests_keep_their_stamps():
+    assert stamp(map(parse, [COUNT, SUM, DECAYED, TOP, CONTEXT])).hex() == "4e2bc4b7c9f7b70f"
+
+
+def test_values_are_codes_only_where_the_number_is_one():
+    assert (parse(TOP).values, parse(TOP).among) == (("shoes", "hats"), ())
+    assert (parse(SHARE).values, parse(SHARE).among) == ((), ("shoes", "hats"))
+    assert {name for name, kind in KINDS.items() if kind.coded} == {"affinity", "first", "last", "top"}
+
+
+@pytest.mark.parametrize(
+    ("values", "settable"),
+    [(TOP, True), (AFFINITY, True), (AFFINITY | {"rank": 2}, False), (SHARE, False), (COUNT, False), (CONTEXT, False)],
+)
+def test_a_category_can_be_set_where_one_is_held(values, settable):
+    assert parse(values).settable is settable
+
+
+def test_a_slot_is_the_same_everywhere():
+    assert [slot(value, 60) for value in ("shoes", "hats", "É")] == [10, 54, 9]
+    assert {slot(str(i), 7) for i in range(100)} == set(range(7))
 
 
 @pytest.mark.parametrize(
     ("values", "place", "remedy"),
     [
-        (COUNT | {"kind": "median"}, "kind", "use one of: context, count"),
+        (COUNT | {"kind": "median"}, "kind", "use one of: affinity, context, count"),
         (without(COUNT, "kind"), "kind", "add it"),
         (COUNT | {"event": "buy"}, "event", "use one of:"),
         (without(COUNT, "event"), "event", "add it"),
@@ -86,6 +130,32 @@ def test_the_unit_is_a_day_unless_said_otherwise():
         (TOP | {"values": []}, "values", "list the category's values"),
         (TOP | {"values": ["hats", "hats"]}, "values", ""),
         (TOP | {"values": ["hats", 7]}, "values[1]", ""),
+        (without(TOP, "values") | {"kind": "first"}, "values", "list the category's values"),
+        (SHARE | {"value": "gloves"}, "value", "use one of: shoes, hats"),
+        (without(SHARE, "value"), "value", "add it"),
+        (TOP | {"value": "hats"}, "value", "remove it"),
+        (without(AFFINITY, "half_life"), "half_life", "add it"),
+        (AFFINITY | {"rank": 0}, "rank", "choose a value within"),
+        (AFFINITY | {"rank": 4, "values": ["a", "b", "c", "d"]}, "rank", "choose a value within"),
+        (AFFINITY | {"rank": 3}, "rank", "list more, or lower it"),
+        (TOP | {"rank": 2}, "rank", "remove it"),
+        (without(SLOTS, "slots"), "slots", "add it"),
+        (SLOTS | {"slots": 1}, "slots", "choose a value within"),
+        (SLOTS | {"slots": 61}, "slots", "choose a value within"),
+        (SLOTS | {"values": ["a"]}, "slots", "remove it"),
+        (SLOTS | {"field": "price"}, "field", "use one of: brand, category"),
+        (SUM | {"kind": "mean", "field": "brand"}, "field", "use one of: price, value, quantity"),
+        (without(SUM, "field") | {"kind": "max"}, "field", "add it"),
+        (without(RATIO, "per"), "per", "add it"),
+        (RATIO | {"per": "purchase"}, "per", "divide by another event"),
+        (RATIO | {"per": "buy"}, "per", "use one of: any, add_payment_info"),
+        (COUNT | {"per": "search"}, "per", "remove it"),
+        (COUNT | {"kind": "streak", "unit": "hour"}, "unit", "use one of: day"),
+        (COUNT | {"kind": "sessions", "unit": "hour"}, "unit", "use one of: day"),
+        (LENGTH | {"unit": "day"}, "unit", "use one of: hour"),
+        (LENGTH | {"window": 25}, "window", "choose a value within"),
+        (LENGTH | {"retention_days": 0}, "window", "shorten it or raise retention_days"),
+        (without(AFFINITY, "purpose"), "purpose", "add it"),
         (CONTEXT | {"field": "hour"}, "values", "remove it"),
         (CONTEXT | {"event": "purchase"}, "event", "remove it"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from entrenous.features import DECAY_SCALE, decay_weights, parse_schema
+from entrenous.features import DECAY_SCALE, decay_weights, parse_schema, slot
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
 from entrenous_exporters.tables import feature_table, labels, open_backend
@@ -132,6 +132,57 @@ def test_a_context_field_may_bear_the_name_of_an_events_field(backend):
     features = schema({"kind": "context", "field": "value"})
 
     assert feature_table(backend, features, log(), asked(NOON, value=[7])).rows.tolist() == [[7]]
+
+
+def test_an_id_counts_once_a_visitor_at_its_earliest(backend):
+    events = table(
+        visitor=["v", "v", "v", "v", "w"],
+        id=["a", "a", None, "", "a"],
+        time=[NOON, NOON - DAY, NOON, NOON, NOON],
+        name=["purchase"] * 5,
+        value=[5, 7, 1, 1, 9],
+    )
+    moments = table(row=[0, 1, 2], visitor=["v", "v", "w"], time=[NOON - DAY, NOON, NOON])
+
+    central = feature_table(backend, schema(COUNT, SUM), events, moments)
+
+    assert central.rows.tolist() == [[1, 7], [3, 9], [1, 9]]
+
+
+def test_a_repeat_after_the_as_of_takes_nothing_away(backend):
+    events = log(NOON, NOON + 1, id=["a", "a"])
+
+    assert feature_table(backend, schema(COUNT), events, asked(NOON, NOON + 1)).rows.tolist() == [[1], [1]]
+
+
+def test_any_is_every_event_we_know_and_no_other(backend):
+    events = table(visitor=["v"] * 3, time=[NOON] * 3, name=["search", "purchase", "telepathy"])
+    ratio = {"kind": "ratio", "event": "purchase", "per": "any", "window": 7}
+
+    central = feature_table(backend, schema(COUNT | {"event": "any"}, ratio), events, asked(NOON))
+
+    assert central.rows.tolist() == [[2, 0.5]]
+
+
+def test_a_mean_of_more_than_a_float_holds_is_rounded_once(backend):
+    days = range(100)
+    events = log(*(NOON - day * DAY for day in days for _ in range(10_000)), value=[10**10] * 999_999 + [3])
+    feature = SUM | {"kind": "mean", "window": 100}
+
+    central = feature_table(backend, schema(feature), events, asked(NOON))
+
+    total = 999_999 * 10**10 + 3
+    assert total > 1 << 53
+    assert central.rows[0, 0] == np.float32(total / 10**6)
+
+
+def test_values_that_nobody_listed_are_told_apart_by_slot(backend):
+    names = ["é", "b", "", None, "b"]
+    events = log(*[NOON] * 5, brand=pa.array(names, pa.string()))
+    feature = {"kind": "distinct", "event": "purchase", "window": 7, "field": "brand", "slots": 60}
+
+    assert slot("é", 60) != slot("b", 60)
+    assert feature_table(backend, schema(feature), events, asked(NOON)).rows.tolist() == [[2]]
 
 
 def test_no_events_and_no_moments_make_an_empty_table(backend):

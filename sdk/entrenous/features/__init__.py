@@ -1,22 +1,17 @@
-"""Features: what is declared (`declare`) and how the runtime keeps it (`state`)."""
+"""Features: what is declared (`declare`) of which kinds (`kinds`), and how the runtime keeps it (`state`)."""
 
 from __future__ import annotations
 
-from entrenous.features.declare import (
-    DECAY_SCALE,
-    DERIVED,
-    SECONDS,
-    Feature,
-    decay_weights,
-    parse_feature,
-    parse_schema,
-    stamp,
-)
+from entrenous.features.declare import Feature, parse_feature, parse_schema, stamp
+from entrenous.features.kinds import ANY, DECAY_SCALE, DERIVED, HALF_HOUR, KINDS, SECONDS, decay_weights, slot
 from entrenous.features.state import Plan, State, compile_plan
 
 __all__ = [
+    "ANY",
     "DECAY_SCALE",
     "DERIVED",
+    "HALF_HOUR",
+    "KINDS",
     "SECONDS",
     "Feature",
     "Plan",
@@ -25,5 +20,6 @@ __all__ = [
     "decay_weights",
     "parse_feature",
     "parse_schema",
+    "slot",
     "stamp",
 ]

@@ -1,52 +1,74 @@
 """A feature, declared once, for both engines.
 
 The runtime (`state`) keeps it up to date event by event; the central side (`entrenous_exporters.tables`) computes the
-same number from an event table. What a feature *means* is written here and nowhere else:
+same number from an event table. What a feature *means* is written here and nowhere else.
 
-- Buckets are UTC hours or days, numbered `time // seconds`. A window of n holds the current bucket and the n - 1
-  before it; events with `time <= as_of` count.
+**Windows.** Buckets are UTC hours or days, numbered `time // seconds`, so that no change of the clock moves them. A
+window of n holds the current bucket and the n - 1 before it; events with `time <= as_of` count. An event's name may be
+`any`: whatever the visitor does.
+
+**Numbers.**
+
 - `count`: events in the window; nothing is 0. `sum`: of an integer field; nothing is 0. `days`: distinct UTC days with
   an event; nothing is 0.
+- `mean`, `min`, `max`: of an integer field, over the events in the window that have it; nothing is NaN.
 - `recency`: whole buckets since the last event in the window; nothing is NaN.
 - `decayed_sum`: each bucket's sum times `decay_weights(...)[age]`, divided by `DECAY_SCALE`. The weights are
   integers, so the sum is exact in any order and the two engines agree to the bit.
-- `last`: the code of the latest event whose field holds a listed value; of two in one second, the higher code.
+- `ratio`: events in the window for each event called `per` in it; none of those is NaN.
+- `streak`: days of the run of consecutive UTC days with an event that ends at the latest such day in the window; what
+  lies before the window is not seen; nothing is 0.
+
+**Categories.** A code is a position in `values`. What is unlisted or absent counts as nothing.
+
+- `last`: the code of the latest event in the window with a listed value; of two in one second, the higher code.
+- `first`: the code of the earliest such event; of two in one second, the lower code. Nothing is NaN.
 - `top`: the code with most events in the window; of equals, the lower code.
-- `context`: handed over with the decision, or derived from its clock (`hour`, `weekday`: UTC, Monday is 0).
-- A category's code is its position in `values`; unlisted or absent is NaN.
+- `affinity`: the code with the greatest weight, each event weighing `decay_weights(...)[age]`; of equals, the lower
+  code. `rank` 2 and 3 are the second and third greatest; where there are fewer codes, NaN.
+- `share`: the events with one listed `value`, divided by those with any; nothing is NaN.
+- `distinct`: how many of the listed `values` were met; nothing is 0. With `slots` in place of `values`, every value
+  falls into one of so many slots by its SHA-256, and slots are counted: values that share one count once, so that it is
+  a lower bound, never above `slots`.
+
+**Sessions.** No event's time is kept, so half-hours stand for 30 minutes of inactivity: a session is a run of
+consecutive UTC half-hours with an event. A pause of 30 minutes or less never ends one, a pause of an hour or more
+always does; in between, it depends on where the half-hours fall.
+
+- `sessions`: sessions in the window; one that began before it counts as well; nothing is 0.
+- `session_length`: events of the session that is still open, within the window (n hours are 2n half-hours, the current
+  one included). A session is open while its last half-hour is the current one or the one before it; none is 0.
+
+**Context.** `context` is handed over with the decision, or derived from its clock (`hour`, `weekday`: UTC, Monday is
+0).
+
+**How events arrive.** A *late* event, or one out of order, counts in the bucket of its own time, and the state becomes
+what it would have been in any other order; if no window reaches that bucket any more, it changes nothing. The central
+engine sees no arrivals: for it an event is there from its own time on. An event in the *future* is refused when it is
+observed (`entrenous.events`), and left out by the central engine; should the device's clock have been set back, buckets
+after the current one are not read until they come. A *duplicate* has the id of an event of the same visitor and counts
+once: the runtime keeps the first that arrives, as long as it remembers the id (`entrenous.profile`), the central engine
+the earliest of the log. Events without an id are never duplicates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, NUMBER_FIELDS
+from entrenous.features.kinds import ANY, DERIVED, KINDS, LONGEST_WINDOW, MOST_RANKS, MOST_SLOTS, SECONDS
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack
 from entrenous_consent.parsing import Table
 
-__all__ = [
-    "DECAY_SCALE",
-    "DERIVED",
-    "KINDS",
-    "SECONDS",
-    "Feature",
-    "decay_weights",
-    "parse_feature",
-    "parse_schema",
-    "stamp",
-]
+__all__ = ["KINDS", "Feature", "parse_feature", "parse_schema", "stamp"]
 
-KINDS = ("context", "count", "days", "decayed_sum", "last", "recency", "sum", "top")
-SECONDS = {"day": 86_400, "hour": 3_600}
-DERIVED = ("hour", "weekday")
 RESERVED = ("improve", "row", "time", "visitor")
-DECAY_SCALE = 1 << 24
-_LONGEST_WINDOW = {"day": 400, "hour": 24 * 14}
+_FIELDS = {"number": NUMBER_FIELDS, "category": CATEGORY_FIELDS}
+_DECAYED = ("affinity", "decayed_sum")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +78,14 @@ class Feature:
     Attributes:
         name: its short key, unique in a schema.
         kind: one of `KINDS`.
-        event: the event it listens to; empty for `context`.
+        event: the event it listens to, or `ANY`; empty for `context`. per: the event that a `ratio` divides by.
         field: what it reads of the event, or the context key; empty where the kind reads none.
         unit: `day` or `hour`. window: buckets, the current one included; 0 for `context`.
-        half_life: buckets, for `decayed_sum`; 0 otherwise.
-        values: a category's values in a meaningful order; empty for numbers.
+        half_life: buckets, for `affinity` and `decayed_sum`; 0 otherwise.
+        values: a coded category's values in a meaningful order; empty where the number is no code.
+        among: the values that `distinct` and `share` tell apart. value: the one that a `share` is of.
+        slots: how many a `distinct` counts in, where it lists no values; 0 otherwise.
+        rank: 1 to `MOST_RANKS` for `affinity`; 0 otherwise.
         purpose, category, source, retention_days: what the policy must permit.
     """
 
@@ -76,30 +101,44 @@ class Feature:
     window: int = 0
     half_life: int = 0
     values: tuple[str, ...] = ()
+    among: tuple[str, ...] = ()
+    value: str = ""
+    slots: int = 0
+    per: str = ""
+    rank: int = 0
+
+    @property
+    def settable(self) -> bool:
+        """Whether a correction can hold another category instead: it can't where the number only ranks or counts."""
+        return bool(self.values) and self.rank < 2 and self.kind != "context"
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The values that are told apart, whether or not the number is one's code."""
+        return self.values or self.among
 
     def as_table(self) -> dict[str, Any]:
         """Return the declaration as plain values: what the manifest holds and `parse_feature` reads."""
         table: dict[str, Any] = {"name": self.name, "kind": self.kind}
         if self.kind != "context":
             table |= {"event": self.event, "unit": self.unit, "window": self.window}
-        if self.field:
-            table["field"] = self.field
-        if self.half_life:
-            table["half_life"] = self.half_life
-        if self.values:
-            table["values"] = list(self.values)
-        return table | {
+        optional = {
+            "field": self.field,
+            "half_life": self.half_life,
+            "values": list(self.listed),
+            "value": self.value,
+            "slots": self.slots,
+            "per": self.per,
+            "rank": self.rank,
+        }
+        return {
+            **table,
+            **{key: value for key, value in optional.items() if value},
             "purpose": self.purpose,
             "category": self.category,
             "source": self.source,
             "retention_days": self.retention_days,
         }
-
-
-@lru_cache(maxsize=256)
-def decay_weights(half_life: int, window: int) -> tuple[int, ...]:
-    """Return `floor(DECAY_SCALE * 2^(-age / half_life))` for each age in `[0, window)`."""
-    return tuple(int(DECAY_SCALE * 2.0 ** (-age / half_life)) for age in range(window))
 
 
 def parse_feature(table: Table) -> Feature:
@@ -110,45 +149,59 @@ def parse_feature(table: Table) -> Feature:
             bucket size does not allow.
     """
     kind = table.choice("kind", KINDS)
-    event = field = ""
-    unit, window, half_life = "day", 0, 0
-    values: tuple[str, ...] = ()
-    if kind == "context":
-        field = table.name("field")
-        if field in RESERVED:
-            raise table.refuse("field", "is a column of its own in a table of moments", "rename it")
-    else:
-        event = table.choice("event", EVENT_NAMES)
-        unit = table.choice("unit", ("day",) if kind == "days" else SECONDS, "day")
-        window = table.integer("window", least=1, most=_LONGEST_WINDOW[unit])
-    if kind in ("sum", "decayed_sum"):
-        field = table.choice("field", NUMBER_FIELDS)
-    if kind in ("last", "top"):
-        field = table.choice("field", CATEGORY_FIELDS)
-    if kind in ("last", "top") or (kind == "context" and field not in DERIVED):
-        values = table.texts("values", ())
-        if kind != "context" and not values:
-            raise table.refuse("values", "is empty", "list the category's values in a meaningful order")
-    if kind == "decayed_sum":
-        half_life = table.integer("half_life", least=1, most=_LONGEST_WINDOW[unit])
+    said = _context(table) if kind == "context" else _stored(table, kind)
     feature = Feature(
         name=table.name("name"),
         kind=kind,
-        event=event,
-        field=field,
-        unit=unit,
-        window=window,
-        half_life=half_life,
-        values=values,
         purpose=table.name("purpose"),
         category=table.text("category", longest=200),
         source=table.text("source", longest=64),
         retention_days=table.integer("retention_days", least=0, most=3650),
+        **said,
     )
-    if window * SECONDS[unit] > feature.retention_days * 86_400:
+    if feature.window * SECONDS[feature.unit] > feature.retention_days * 86_400:
         raise table.refuse("window", "is longer than the retention", "shorten it or raise retention_days")
     table.close()
     return feature
+
+
+def _context(table: Table) -> dict[str, Any]:
+    field = table.name("field")
+    if field in RESERVED:
+        raise table.refuse("field", "is a column of its own in a table of moments", "rename it")
+    return {"field": field, "values": () if field in DERIVED else table.texts("values", ())}
+
+
+def _stored(table: Table, kind: str) -> dict[str, Any]:
+    """Return what is declared of a kind that events change."""
+    rules, names = KINDS[kind], (ANY, *sorted(EVENT_NAMES))
+    said: dict[str, Any] = {
+        "event": table.choice("event", names),
+        "unit": table.choice("unit", rules.units, rules.units[0]),
+    }
+    most = min(LONGEST_WINDOW[said["unit"]], rules.longest)
+    said["window"] = table.integer("window", least=1, most=most)
+    if rules.reads:
+        said["field"] = table.choice("field", _FIELDS[rules.reads])
+    if kind in _DECAYED:
+        said["half_life"] = table.integer("half_life", least=1, most=LONGEST_WINDOW[said["unit"]])
+    if kind == "distinct" and not table.has("values"):
+        said["slots"] = table.integer("slots", least=2, most=MOST_SLOTS)
+    elif rules.reads == "category":
+        said["values" if rules.coded else "among"] = listed = table.texts("values", ())
+        if not listed:
+            raise table.refuse("values", "is empty", "list the category's values in a meaningful order")
+        if kind == "share":
+            said["value"] = table.choice("value", listed)
+        if kind == "affinity":
+            said["rank"] = table.integer("rank", 1, least=1, most=MOST_RANKS)
+            if said["rank"] > len(listed):
+                raise table.refuse("rank", "is greater than the number of values", "list more, or lower it")
+    if kind == "ratio":
+        said["per"] = table.choice("per", names)
+        if said["per"] == said["event"]:
+            raise table.refuse("per", "is the event itself", "divide by another event")
+    return said
 
 
 def parse_schema(tables: Iterable[Table]) -> tuple[Feature, ...]:
