@@ -117,8 +117,8 @@ class Held:
     """What is held as a whole, and what goes next.
 
     Attributes:
-        census: rows of visitors. since: when the oldest value held was written at the earliest, Unix seconds; 0 where
-            none is. longest_days: what no row outlives under the policy.
+        census: rows of visitors. since: when the oldest value held was written at the earliest under the policy in
+            force, Unix seconds; 0 where none is. longest_days: what no row outlives under the policy.
         months: of the audit log, by name, each with the second from which the sweep drops it.
         reports: in the outbox. oldest_report: when the first was made, 0 for none.
         epochs: past ones whose keys the next sweep destroys. rewraps: it wraps every data key anew, and destroys the
@@ -143,7 +143,8 @@ def held(holdings: Holdings) -> Held:
     """Return what a host holds as a whole, now.
 
     A row says when it ends, not when it was written. Under the policy none is written to end later than the longest
-    life of a choice, so the row that ends first was written no earlier than that long before its end.
+    life of a choice, so the row that ends first was written no earlier than that long before its end, unless an earlier
+    policy let choices last longer.
 
     Raises:
         Unavailable: the store.

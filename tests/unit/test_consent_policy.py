@@ -272,3 +272,17 @@ def test_refusals_are_sorted_by_path(policy):
     paths = [line.partition(": ")[0] for line in policy.permits(asks(*features))]
     assert paths == sorted(paths)
     assert paths[:2] == ["features.a", "features.a1"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"a" + b".a" * 100_000 + b" = 1", b"[" + b'"a".' * 50_000 + b"a]"], ids=["key", "table"]
+)
+def test_a_key_of_a_hundred_thousand_parts_is_refused_before_it_is_read(line: bytes) -> None:
+    """A reader of TOML takes minutes for one."""
+    with pytest.raises(Malformed, match="holds a key of more than 200 parts"):
+        parse_policy(line)
+
+
+def test_text_may_hold_any_number_of_dots() -> None:
+    with pytest.raises(Malformed, match="format: is missing"):
+        parse_policy(b'a = "' + b"." * 2000 + b"\"\nb = '" + b"." * 2000 + b"'\n")

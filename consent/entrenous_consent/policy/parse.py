@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from hashlib import sha256
 from typing import Any
@@ -42,6 +43,10 @@ EFFECTS = ("content", "offer", "credit", "insurance", "exclusion")
 
 INFERENCES = ("price_sensitivity", "urgency", "sex", "residence", "vulnerability")
 """What may be read off a feature beside fideslang categories."""
+
+_MOST_DOTS = 200
+_QUOTED = re.compile(rb"\"[^\"\n]*\"|'[^'\n]*'")
+"""What may hold any number of dots: in a key, a reader of TOML takes time that grows with the square of them."""
 
 _MOST_NOISE = 2.0**58
 """The largest scale of a sum's noise that a report's integers hold with room to spare."""
@@ -235,6 +240,8 @@ def parse_policy(data: bytes, *, place: str = "policy") -> PrivacyPolicy:
     """
     if len(data) > POLICY_LIMIT:
         raise Malformed(f"is longer than {POLICY_LIMIT} bytes", place=place, remedy="shorten it")
+    if any(line.count(b".") > _MOST_DOTS for line in _QUOTED.sub(b"", data).splitlines()):
+        raise Malformed(f"holds a key of more than {_MOST_DOTS} parts", place=place, remedy="write its tables apart")
     try:
         document = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
