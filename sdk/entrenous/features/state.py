@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from entrenous.events import EVENT_NAMES, Event
 from entrenous.features.declare import Feature, stamp
 from entrenous.features.kinds import ANY
-from entrenous.features.reading import Reader, reader
+from entrenous.features.reading import Finish, View, reader
 from entrenous.features.series import Adder, Buckets, Series, adder, combine, corrected, flattened, restored, series_of
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
@@ -43,7 +44,8 @@ class Plan:
     _series: list[Series]
     _keys: list[bytes]
     _listening: Mapping[str, tuple[tuple[int, tuple[tuple[int, Adder], ...]], ...]]
-    _readers: list[tuple[tuple[int, ...], int, Reader]]
+    _views: list[tuple[int, int, View]]
+    _readers: list[tuple[tuple[int, ...], Finish]]
     _units: tuple[int, ...] = field(default=())
 
     @property
@@ -70,15 +72,19 @@ class Plan:
     def correct(self, state: State, position: int, code: int | None, now: int) -> frozenset[int]:
         """Forget, in place, what the feature in column `position` holds; hold a category's code, as of `now`, instead
         where one is given. Return the columns that read one of the same series, and so change with it."""
-        mine = self._readers[self.positions.index(position)][0]
+        read = {there: self._read(views) for there, (views, _) in zip(self.positions, self._readers, strict=True)}
+        mine = read[position]
         for at in mine:
             state[at] = {} if code is None else corrected(self._series[at], code, now)
-        read = zip(self.positions, self._readers, strict=True)
-        return frozenset(there for there, (series, _, _) in read if not set(mine).isdisjoint(series))
+        return frozenset(there for there, series in read.items() if not mine.isdisjoint(series))
+
+    def _read(self, views: tuple[int, ...]) -> set[int]:
+        return {self._views[view][0] for view in views}
 
     def fold(self, state: State, now: int) -> bytes:
         """Return the purpose's columns at `now`: float32 bytes, one value for each of `positions`."""
-        values = [read(now // seconds, *[state[at] for at in series]) for series, seconds, read in self._readers]
+        seen = [view(now // seconds, state[at]) for at, seconds, view in self._views]
+        values = [finish(*[seen[view] for view in views]) for views, finish in self._readers]
         return np.array(values, dtype=np.float32).tobytes()
 
     def until(self, now: int) -> int:
@@ -119,16 +125,20 @@ def compile_plan(schema: Sequence[Feature], purpose: str) -> Plan:
     ]
     series: list[Series] = []
     index: dict[bytes, int] = {}
-    readers: list[tuple[tuple[int, ...], int, Reader]] = []
+    views: list[tuple[int, int, View]] = []
+    shared: dict[tuple[int, tuple[Any, ...]], int] = {}
+    readers: list[tuple[tuple[int, ...], Finish]] = []
     for _, feature in mine:
-        read = []
+        read, how = [], reader(feature)
         for wanted in series_of(feature):
             at = index.setdefault(wanted.key, len(series))
             if at == len(series):
                 series.append(wanted)
             series[at].keep = max(series[at].keep, wanted.keep)
-            read.append(at)
-        readers.append((tuple(read), series[read[0]].seconds, reader(feature)))
+            read.append(shared.setdefault((at, how.key), len(views)))
+            if read[-1] == len(views):
+                views.append((at, wanted.seconds, how.view))
+        readers.append((tuple(read), how.finish))
     listening: dict[str, dict[int, list[tuple[int, Adder]]]] = {}
     for at, one in enumerate(series):
         for name in sorted(EVENT_NAMES) if one.event == ANY else (one.event,):
@@ -142,6 +152,7 @@ def compile_plan(schema: Sequence[Feature], purpose: str) -> Plan:
             name: tuple((seconds, tuple(adders)) for seconds, adders in by_seconds.items())
             for name, by_seconds in listening.items()
         },
+        _views=views,
         _readers=readers,
         _units=tuple({one.seconds for one in series}),
     )
