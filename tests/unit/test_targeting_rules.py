@@ -59,6 +59,12 @@ def known(**values):
         ([">", V, 3.0], {"visits": 4.0}, {"visits": 3.0}),
         ([">=", V, 3.0], {"visits": 3.0}, {"visits": 2.0}),
         (["<", 3.0, V], {"visits": 4.0}, {"visits": 3.0}),
+        (["==", [">", V, 1.0], False], {"visits": 1.0}, {"visits": 2.0}),
+        (["!=", [">", V, 1.0], True], {"visits": 1.0}, {"visits": 2.0}),
+        ([">=", ["neg", V], -3.0], {"visits": 3.0}, {"visits": 4.0}),
+        (["<=", ["neg", V], -3.0], {"visits": 3.0}, {"visits": 2.0}),
+        (["in", ["neg", V], [-3.0]], {"visits": 3.0}, {"visits": 2.0}),
+        (["and", B, B, B, [">", V, 1.0]], {"vip": True, "visits": 2.0}, {"vip": True, "visits": 1.0}),
         (["==", T, "bags"], {"taste": "bags"}, {"taste": "boots"}),
         (["==", "bags", T], {"taste": "bags"}, {"taste": "boots"}),
         (["==", T, P], {"taste": "bags", "page": "bags"}, {"taste": "bags", "page": "x"}),
@@ -106,12 +112,23 @@ def test_something_absent_decides_the_matter_before_the_rule_is_evaluated():
     assert rule.excludes(known(vip=False))
 
 
+@pytest.mark.parametrize("there", [{}, {"vip": True}, {"vip": False}, {"visits": 9.0}, {"visits": 0.0}])
+@pytest.mark.parametrize("inner", [["and", B, [">", V, 1.0]], ["or", B, [">", V, 1.0]], ["==", B, [">", V, 1.0]]])
+@pytest.mark.parametrize("shape", [lambda one: one, lambda one: ["not", one], lambda one: ["==", one, True]])
+@pytest.mark.parametrize("joint", ["and", "or", ""])
+def test_whatever_its_shape_a_rule_that_misses_something_neither_matches_nor_lets_in(there, inner, shape, joint):
+    rule = rule_of([joint, shape(inner), B] if joint else shape(inner))
+    assert not rule.matches(known(**there))
+    assert rule.excludes(known(**there))
+
+
 @pytest.mark.parametrize(
     "tree",
     [
         [">", ["/", S, V], 0.0],
         ["<", ["/", S, V], 0.0],
         [">", ["*", EIGHTH, S], 0.0],
+        [">", ["*", EIGHTH, float32(3e38)], 0.0],
         ["not", [">", ["-", ["*", EIGHTH, S], ["*", EIGHTH, S]], 0.0]],
     ],
 )
@@ -170,6 +187,7 @@ def test_what_is_not_reached_is_no_error():
         ([">", ["+", 1.0, 2.0], V], "[1]", "reckons with literals alone"),
         ([">", ["+", V, "a"], 2.0], "[1][2]", "is text where a number is needed"),
         (["contains", V, "a"], "[1]", "is a number where text is needed"),
+        (["contains", "a", "a"], "[1]", "is a literal"),
         (["contains", P, ""], "[2]", "is empty"),
         (["contains", P, P], "[2]", "is not text"),
         (["matches", P, "(a+)+"], "[2]", "character 1 repeats what repeats inside"),

@@ -9,5 +9,6 @@
 from __future__ import annotations
 
 from entrenous_exporters.rules.cel import Written, write_rule
+from entrenous_exporters.rules.criteria import CRITERIA, REFUSED, Criterion, criterion
 
-__all__ = ["Written", "write_rule"]
+__all__ = ["CRITERIA", "REFUSED", "Criterion", "Written", "criterion", "write_rule"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from entrenous.targeting.form import NOW, Tree, Variable, names_in
@@ -38,43 +39,63 @@ _RECKON: Mapping[str, Callable[[float, float], float]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """A compiled rule.
 
     Attributes:
         reads: the names of its variables, sorted. purposes: what must be granted for all of them.
+        matches: says whether it holds; no where something is absent, or in error.
+        excludes: says whether it holds; yes where something is absent, or in error.
     """
 
-    __slots__ = ("_holds", "purposes", "reads")
-
-    def __init__(self, reads: tuple[str, ...], purposes: frozenset[str], holds: _Evaluate) -> None:
-        self.reads, self.purposes, self._holds = reads, purposes, holds
-
-    def matches(self, known: Known) -> bool:
-        """Say whether it holds; no where something is absent, or in error."""
-        for name in self.reads:
-            if name not in known:
-                return False
-        try:
-            return self._holds(known)  # type: ignore[no-any-return]
-        except ArithmeticError:
-            return False
-
-    def excludes(self, known: Known) -> bool:
-        """Say whether it holds; yes where something is absent, or in error."""
-        for name in self.reads:
-            if name not in known:
-                return True
-        try:
-            return self._holds(known)  # type: ignore[no-any-return]
-        except ArithmeticError:
-            return True
+    reads: tuple[str, ...]
+    purposes: frozenset[str]
+    matches: Callable[[Known], bool]
+    excludes: Callable[[Known], bool]
 
 
 def compile_rule(tree: tuple[Any, ...], variables: Mapping[str, Variable]) -> Rule:
     """Return the rule of a tree that `read_tree` returned for these variables."""
     reads = tuple(sorted(set(names_in(tree))))
-    return Rule(reads, frozenset(variables[name].purpose for name in reads), _closure(tree))
+    return Rule(
+        reads=reads,
+        purposes=frozenset(variables[name].purpose for name in reads),
+        matches=_outcome(reads, tree, otherwise=False),
+        excludes=_outcome(reads, tree, otherwise=True),
+    )
+
+
+def _outcome(reads: tuple[str, ...], tree: Tree, *, otherwise: bool) -> Callable[[Known], bool]:
+    """Return what evaluates a rule after looking for all that it reads; `otherwise` where that is not all there."""
+    look_for, holds = operator.itemgetter(NOW, *reads), _closure(tree)
+
+    def evaluate(known: Known) -> bool:
+        try:
+            look_for(known)
+            return holds(known)  # type: ignore[no-any-return]
+        except (ArithmeticError, KeyError):
+            return otherwise
+
+    def at_once(known: Known) -> bool:
+        try:
+            return holds(known)  # type: ignore[no-any-return]
+        except (ArithmeticError, KeyError):
+            return otherwise
+
+    return at_once if _settles(tree, "or" if otherwise else "and") else evaluate
+
+
+def _settles(tree: Tree, joint: str) -> bool:
+    """Say whether nothing needs to be looked for first: all that a rule may leave unread, once a part of its outermost
+    `joint` has decided, is what would decide the same were it absent. So it is for `a && b` where absent means no."""
+    if isinstance(tree, tuple) and tree[0] == joint:
+        return all(_settles(part, joint) for part in tree[1:])
+    return _reads_all(tree)
+
+
+def _reads_all(tree: Tree) -> bool:
+    return not isinstance(tree, tuple) or (tree[0] not in ("and", "or") and all(map(_reads_all, tree[1:])))
 
 
 def _closure(tree: Tree) -> _Evaluate:
@@ -86,41 +107,54 @@ def _closure(tree: Tree) -> _Evaluate:
     if kind in _COMPARE:
         return _comparison(kind, *parts)
     if kind in _RECKON:
-        return _reckoning(_RECKON[kind], *map(_closure, parts))
+        return _reckoning(_RECKON[kind], *parts)
     return _MAKERS[kind](*parts)
 
 
 def _comparison(kind: str, left: Tree, right: Tree) -> _Evaluate:
-    """Return a comparison; those of a variable with a literal, which most are, spare two calls."""
-    if isinstance(left, tuple) and left[0] == "var" and not isinstance(right, tuple):
-        return _of_variable(kind, left[1], right)
-    a, b, compare = _closure(left), _closure(right), _COMPARE[kind]
-    return lambda known: compare(a(known), b(known))
+    """Return a comparison; with a literal, which most are, it spares a call or two."""
+    if isinstance(right, tuple):
+        a, b, compare = _closure(left), _closure(right), _COMPARE[kind]
+        return lambda known: compare(a(known), b(known))
+    if isinstance(left, tuple) and left[0] == "var":
+        return _VARIABLE_WITH_LITERAL[kind](left[1], right)
+    return _VALUE_WITH_LITERAL[kind](_closure(left), right)
 
 
-def _of_variable(kind: str, name: str, literal: Any) -> _Evaluate:
-    match kind:
-        case "==":
-            return lambda known: known[name] == literal
-        case "!=":
-            return lambda known: known[name] != literal
-        case "<":
-            return lambda known: known[name] < literal
-        case "<=":
-            return lambda known: known[name] <= literal
-        case ">":
-            return lambda known: known[name] > literal
-    return lambda known: known[name] >= literal
+_VARIABLE_WITH_LITERAL: Mapping[str, Callable[[str, Any], _Evaluate]] = {
+    "==": lambda name, literal: lambda known: known[name] == literal,
+    "!=": lambda name, literal: lambda known: known[name] != literal,
+    "<": lambda name, literal: lambda known: known[name] < literal,
+    "<=": lambda name, literal: lambda known: known[name] <= literal,
+    ">": lambda name, literal: lambda known: known[name] > literal,
+    ">=": lambda name, literal: lambda known: known[name] >= literal,
+}
+_VALUE_WITH_LITERAL: Mapping[str, Callable[[_Evaluate, Any], _Evaluate]] = {
+    "==": lambda value, literal: lambda known: value(known) == literal,
+    "!=": lambda value, literal: lambda known: value(known) != literal,
+    "<": lambda value, literal: lambda known: value(known) < literal,
+    "<=": lambda value, literal: lambda known: value(known) <= literal,
+    ">": lambda value, literal: lambda known: value(known) > literal,
+    ">=": lambda value, literal: lambda known: value(known) >= literal,
+}
 
 
-def _reckoning(reckon: Callable[[float, float], float], a: _Evaluate, b: _Evaluate) -> _Evaluate:
+def _reckoning(reckon: Callable[[float, float], float], left: Tree, right: Tree) -> _Evaluate:
+    a, b = _closure(left), _closure(right)
+
     def evaluate(known: Known) -> float:
         result = reckon(a(known), b(known))
         if result - result != 0:
             raise ArithmeticError
         return result
 
-    return evaluate
+    def with_literal(known: Known) -> float:
+        result = reckon(a(known), right)  # type: ignore[arg-type]
+        if result - result != 0:
+            raise ArithmeticError
+        return result
+
+    return evaluate if isinstance(right, tuple) else with_literal
 
 
 def _every(*parts: Tree) -> _Evaluate:
@@ -128,6 +162,9 @@ def _every(*parts: Tree) -> _Evaluate:
     if len(checks) == 2:
         a, b = checks
         return lambda known: a(known) and b(known)
+    if len(checks) == 3:
+        a, b, c = checks
+        return lambda known: a(known) and b(known) and c(known)
 
     def evaluate(known: Known) -> bool:
         for check in checks:  # noqa: SIM110 — a generator costs more than the checks
@@ -165,6 +202,9 @@ def _negative(part: Tree) -> _Evaluate:
 
 def _one_of(subject: Tree, listed: tuple[Any, ...]) -> _Evaluate:
     value, values = _closure(subject), frozenset(listed)
+    if isinstance(subject, tuple) and subject[0] == "var":
+        name = subject[1]
+        return lambda known: known[name] in values
     return lambda known: value(known) in values
 
 
@@ -178,24 +218,24 @@ def _size(subject: tuple[str, str]) -> _Evaluate:
     return lambda known: len(known[name])
 
 
-def _starts(subject: Tree, text: str) -> _Evaluate:
-    value = _closure(subject)
-    return lambda known: value(known).startswith(text)
+def _starts(subject: tuple[str, str], text: str) -> _Evaluate:
+    name, length = subject[1], len(text)
+    return lambda known: known[name][:length] == text  # quicker than startswith
 
 
-def _ends(subject: Tree, text: str) -> _Evaluate:
-    value = _closure(subject)
-    return lambda known: value(known).endswith(text)
+def _ends(subject: tuple[str, str], text: str) -> _Evaluate:
+    name, length = subject[1], len(text)
+    return lambda known: known[name][-length:] == text
 
 
-def _contains(subject: Tree, text: str) -> _Evaluate:
-    value = _closure(subject)
-    return lambda known: text in value(known)
+def _contains(subject: tuple[str, str], text: str) -> _Evaluate:
+    name = subject[1]
+    return lambda known: text in known[name]
 
 
-def _matches(subject: Tree, pattern: str) -> _Evaluate:
-    value, search = _closure(subject), compile_pattern(pattern).search
-    return lambda known: search(value(known))
+def _matches(subject: tuple[str, str], pattern: str) -> _Evaluate:
+    name, search = subject[1], compile_pattern(pattern).search
+    return lambda known: search(known[name])
 
 
 def _now() -> _Evaluate:

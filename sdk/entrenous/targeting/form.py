@@ -10,7 +10,7 @@ operator:
     ["in", a, [literal, ...]]                       one of those listed
     ["has", ["var", name], text]  ["size", ["var", name]]   of a variable that holds several texts
     ["+", a, b]  ["-", a, b]  ["*", a, b]  ["/", a, b]  ["neg", a]
-    ["starts_with", a, text]  ["ends_with", a, text]  ["contains", a, text]  ["matches", a, pattern]
+    ["starts_with", ["var", name], text]            also "ends_with", "contains"; "matches" with a pattern
     ["now"]  ["time", seconds]                      moments; Unix seconds
     ["hour", minutes]  ["day_of_week", minutes]     of the decision's clock, so many minutes east of UTC; Sunday is 0
 
@@ -275,6 +275,8 @@ class _Reader:
 
     def text(self, operator: str, parts: tuple[object, ...], path: _Path) -> _Found:
         subject = self._typed(parts[0], (*path, 1), "text")
+        if not isinstance(subject, tuple):
+            raise Misfit((*path, 1), "is a literal", "look into a variable")
         needle = self._text(parts[1], (*path, 2))
         if not needle:
             raise Misfit((*path, 2), "is empty", "say what to look for")
