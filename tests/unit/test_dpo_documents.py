@@ -550,3 +550,30 @@ def test_facts_that_no_verb_wrote_are_refused(data, place):
     assert caught.value.place == place
     assert caught.value.remedy
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_the_notice_tells_what_is_kept_until_it_is_counted(language: str) -> None:
+    document = notice_document(POLICY, language, "9.9")
+    [section] = [one for one in document.sections if one.key == "what-for"]
+    [measure] = [one for one in section.sections if one.key == "purpose-measure"]
+    text = " ".join(block.text for block in measure.blocks)
+    assert "promotion (60 " in text
+    assert "beyond your choice" not in text
+    assert "hors votre choix" not in text
+
+
+def test_the_report_tells_what_waits_to_be_counted_and_of_improve_that_nothing_does() -> None:
+    document = report_document(POLICY, (), "en", "9.9")
+    [section] = [one for one in document.sections if one.key == "features"]
+    told = {one.key: one.blocks for one in section.sections}
+    assert told["purpose-measure"] == (Facts(facts=(("what one visitor adds to report promotion", "60 days"),)),)
+    assert told["purpose-improve"] == (Paragraph(text="No data of its own is kept for it, beyond the choice."),)
+
+
+def test_no_document_says_that_noise_hides_a_person_whatever_epsilon_is() -> None:
+    assert "by a factor of 55 at most" in said(dpia_document(POLICY, None, "en", "9.9"))
+    for language in ("en", "fr"):
+        for document in (dpia_document(POLICY, None, language, "9.9"), notice_document(POLICY, language, "9.9")):
+            for claim in ("nobody can tell", "nul ne puisse", "hides whether", "cache si"):
+                assert claim not in said(document)

@@ -5,6 +5,8 @@ What only a person can answer is left open and marked so.
 
 from __future__ import annotations
 
+from math import exp
+
 from entrenous_consent.dpo.card import CardFacts
 from entrenous_consent.dpo.figures import threshold
 from entrenous_consent.dpo.parts import RECEIPT_DAYS, Parts, parts_of
@@ -117,5 +119,6 @@ def _risks(parts: Parts, card: CardFacts | None) -> Table:
     ]
     if loosest is not None:
         values = {"cohort": min(one.cohort for one in policy.reports), "delta": parts.odds(loosest.delta)}
-        rows[1] = (rows[1][0], words("risk.outed_answer", **values, epsilon=f"{loosest.epsilon:g}"))
+        noise = {"epsilon": f"{loosest.epsilon:g}", "factor": f"{exp(loosest.epsilon):,.0f}"}
+        rows[1] = (rows[1][0], words("risk.outed_answer", **values, **noise))
     return Table(caption="", headings=(words("dpia.risk"), words("dpia.answer")), rows=tuple(rows))

@@ -80,6 +80,10 @@ def _data(parts: Parts, purpose: str) -> str:
         words("notice.one_data", category=category, kept=parts.retention(days), source=source)
         for (category, source), days in longest.items()
     ]
+    for one in parts.policy.reports:
+        if one.purpose == purpose:
+            what, kept = words("kept.contribution", report=one.name), parts.retention(parts.waits(one))
+            told.append(words("notice.one_sum", what=what, kept=kept))
     return words("notice.data", data="; ".join(told)) if told else words("notice.no_data")
 
 

@@ -224,6 +224,11 @@ class Parts:
         )
         return Table(caption="", headings=self.headings("country", "recipient", "kind", "safeguard"), rows=rows)
 
+    @staticmethod
+    def waits(report: Report) -> int:
+        """Return the days that what one visitor adds to a report may wait in their record."""
+        return report.window_days + report.every_days
+
     def durations(self) -> list[tuple[str, int]]:
         """Return all that is kept, and for how many days at most."""
         policy, words = self.policy, self.words
@@ -235,9 +240,7 @@ class Parts:
             (words("kept.choice", purpose=self.title(key)), one.lifetime // _DAY)
             for key, one in policy.purposes.items()
         ]
-        found += [
-            (words("kept.contribution", report=one.name), one.window_days + one.every_days) for one in policy.reports
-        ]
+        found += [(words("kept.contribution", report=one.name), self.waits(one)) for one in policy.reports]
         found += [(words("kept.receipts", decision=one.name), RECEIPT_DAYS) for one in policy.decisions]
         found.append((words("kept.pseudonyms"), 2 * policy.epoch // _DAY))
         found.append((words("kept.audit"), policy.audit_days))

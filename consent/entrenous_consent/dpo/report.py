@@ -89,9 +89,14 @@ def _leaves(parts: Parts) -> Section:
 
 
 def _features(parts: Parts, purpose: str) -> Section:
-    rules = parts.rules(purpose)
-    block = parts.features(rules) if rules else Paragraph(text=parts.words("report.features_none"))
-    return Section(key=f"purpose-{purpose}", heading=parts.title(purpose), blocks=(block,))
+    rules, reports = parts.rules(purpose), [one for one in parts.policy.reports if one.purpose == purpose]
+    blocks: list[Block] = [parts.features(rules)] if rules else []
+    if reports:
+        waits = ((parts.words("kept.contribution", report=one.name), parts.waits(one)) for one in reports)
+        blocks.append(Facts(facts=tuple((what, parts.retention(days)) for what, days in waits)))
+    if not blocks:
+        blocks.append(Paragraph(text=parts.words("report.features_none")))
+    return Section(key=f"purpose-{purpose}", heading=parts.title(purpose), blocks=tuple(blocks))
 
 
 def _host(parts: Parts, found: Sequence[Document]) -> list[Section]:
