@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from entrenous.events import EVENT_NAMES
+from entrenous.events import EVENT_NAMES, NUMBER_FIELDS
 from entrenous.features import ANY, DECAY_SCALE, DERIVED, KINDS, SECONDS, Feature
 from entrenous_consent.errors import Malformed
 from entrenous_exporters._aggregates import QUERIES, coding, parts_of, query_of
 
-__all__ = ["FeatureTable", "feature_table", "labels", "open_backend"]
+__all__ = ["FeatureTable", "feature_table", "labels", "open_backend", "value_labels"]
 
 Backend = Any
 """An Ibis backend (Ibis ships no types)."""
@@ -104,30 +104,59 @@ def labels(
 ) -> NDArray[np.bool_]:
     """Return `[N]`: whether an `event` follows each moment, by ascending `row`, within so many days.
 
-    Counted is `as_of < time <= as_of + within_days * 86400`. The caller leaves out moments whose horizon reaches past
-    the end of the log.
+    Counted is `as_of < time <= as_of + within_days * 86400`: nothing that a feature may see. With the event `ANY`, who
+    is not labelled has churned. The caller leaves out moments whose horizon reaches past the end of the log.
 
     Raises:
         Malformed: as `feature_table`, or `event` is not a known name.
     """
-    if event not in EVENT_NAMES:
-        raise Malformed("is not an event we know", place="label.event", remedy="use a GA4 e-commerce name")
-    if isinstance(within_days, bool) or not isinstance(within_days, int) or within_days < 1:
-        raise Malformed("expected a whole number of days", place="label.within_days", remedy="give 1 or more")
-    _check_columns("events", events, {"visitor": "string", "time": "integer", "name": "string"})
+    heard = _awaited(events, event, within_days, {})
     asked = _moments(backend, moments, {})
-    times = events.filter(events.name == event).select("visitor", "time").distinct()
     with _held(backend, ibis.memtable(asked)) as points:
-        followed = points.semi_join(
-            times,
-            [
-                points.visitor == times.visitor,
-                times.time > points.as_of,
-                times.time <= points.as_of + within_days * _DAY,
-            ],
-        )
+        followed = points.semi_join(heard, _after(points, heard, within_days))
         found = backend.to_pyarrow(followed.select("row"))
     return np.isin(asked["row"].to_numpy(), found["row"].to_numpy())
+
+
+def value_labels(
+    backend: Backend, events: Expression, moments: Expression, *, event: str, field: str, within_days: int
+) -> NDArray[np.int64]:
+    """Return `[N]` int64: the sum of `field` over each `event` that follows a moment, as `labels` counts them.
+
+    Raises:
+        Malformed: as `labels`, or `field` holds no numbers.
+    """
+    if field not in NUMBER_FIELDS:
+        remedy = "use one of: " + ", ".join(NUMBER_FIELDS)
+        raise Malformed("is no field of numbers", place="label.field", remedy=remedy)
+    heard = _awaited(events, event, within_days, {field: "integer"})
+    asked = _moments(backend, moments, {})
+    order = asked["row"].to_numpy()
+    sums = np.zeros(len(order), dtype=np.int64)
+    with _held(backend, ibis.memtable(asked.select(["row", "visitor", "as_of"]))) as points:
+        followed = points.join(heard, _after(points, heard, within_days))
+        total = followed.group_by("row").aggregate(total=followed[field].sum().fill_null(0).cast("int64"))
+        found = backend.to_pyarrow(total)
+    sums[np.searchsorted(order, found["row"].to_numpy())] = found["total"].to_numpy()
+    return sums
+
+
+def _awaited(events: Expression, event: str, within_days: object, read: Mapping[str, str]) -> Expression:
+    """Return the events that a label waits for, each once."""
+    if event not in EVENT_NAMES and event != ANY:
+        raise Malformed("is not an event we know", place="label.event", remedy="use a GA4 e-commerce name, or any")
+    if isinstance(within_days, bool) or not isinstance(within_days, int) or within_days < 1:
+        raise Malformed("expected a whole number of days", place="label.within_days", remedy="give 1 or more")
+    _check_columns("events", events, {"visitor": "string", "time": "integer", "name": "string", **read})
+    return _once(_named(events, {event}, read), read)
+
+
+def _after(points: Expression, events: Expression, within_days: int) -> list[Any]:
+    return [
+        points.visitor == events.visitor,
+        events.time > points.as_of,
+        events.time <= points.as_of + within_days * _DAY,
+    ]
 
 
 def _check_columns(place: str, table: Expression, wanted: Mapping[str, str]) -> None:
@@ -257,8 +286,13 @@ def _held(backend: Backend, expression: Expression) -> Iterator[Expression]:
 def _relevant(
     events: Expression, points: Expression, parts: Collection[Feature], read: Mapping[str, str]
 ) -> Expression:
-    """Return what some part can see: each event once, without the columns that none reads, integers at full width."""
-    names = {part.event for part in parts}
+    """Return what some part can see: each event once, without the columns that none reads."""
+    kept = _named(events, {part.event for part in parts}, read)
+    return _once(kept.semi_join(points, [kept.visitor == points.visitor]), read)
+
+
+def _named(events: Expression, names: set[str], read: Mapping[str, str]) -> Expression:
+    """Return the events of these names, with the columns that are read alone and integers at full width."""
     wanted = sorted(EVENT_NAMES if ANY in names else names)
     columns = {
         column: events[column].cast("int64") if sort == "integer" else events[column]
@@ -266,11 +300,14 @@ def _relevant(
     }
     if "id" in events.columns:
         columns["id"] = events.id.cast("string")
-    kept = events.filter(events.name.isin(wanted)).select("visitor", "name", **columns)
-    kept = kept.semi_join(points, [kept.visitor == points.visitor])
-    if "id" not in columns:
-        return kept
-    kept = kept.mutate(
+    return events.filter(events.name.isin(wanted)).select("visitor", "name", **columns)
+
+
+def _once(events: Expression, read: Mapping[str, str]) -> Expression:
+    """Return `events` without duplicates: of a visitor's rows with one id, the earliest."""
+    if "id" not in events.columns:
+        return events
+    events = events.mutate(
         place=ibis.row_number().over(group_by=["visitor", "id"], order_by=["time", "name", *sorted(read)])
     )
-    return kept.filter((kept.id.fill_null("") == "") | (kept.place == 0)).drop("id", "place")
+    return events.filter((events.id.fill_null("") == "") | (events.place == 0)).drop("id", "place")

@@ -12,7 +12,7 @@ import pytest
 from entrenous.features import DECAY_SCALE, decay_weights, parse_schema, slot
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
-from entrenous_exporters.tables import feature_table, labels, open_backend
+from entrenous_exporters.tables import feature_table, labels, open_backend, value_labels
 
 DAY = 86_400
 NOON = 20_000 * DAY + 12 * 3_600
@@ -217,6 +217,41 @@ def test_a_label_minds_the_name_and_the_visitor(backend):
 
     for events in (log(NOON + 1, name="search"), log(NOON + 1, visitor="other"), log(NOON + 1 + DAY)):
         assert labels(backend, events, moments, event="purchase", within_days=1).tolist() == [False]
+
+
+def test_who_does_nothing_any_more_has_churned(backend):
+    events = log(NOON, NOON + 3 * DAY, name="search")
+
+    stayed = labels(backend, events, asked(NOON - 1, NOON, NOON + 3 * DAY), event="any", within_days=2)
+
+    assert stayed.tolist() == [True, False, False]
+
+
+def test_a_value_label_sums_what_follows_the_as_of_up_to_its_horizon(backend):
+    events = log(NOON, NOON, NOON + DAY, NOON + 3 * DAY, value=[5, 7, 11, None], id=["a", "b", "b", "c"])
+
+    found = value_labels(
+        backend, events, asked(NOON - 1, NOON, NOON + DAY), event="purchase", field="value", within_days=3
+    )
+
+    assert found.tolist() == [12, 0, 0]
+    assert found.dtype == np.int64
+
+
+def test_a_label_is_the_same_whatever_happened_up_to_its_as_of(backend):
+    moments, later = asked(NOON), {"value": [3, 4]}
+    plain = log(NOON + 1, NOON + 2, **later)
+    eventful = log(NOON + 1, NOON + 2, *[NOON - 9] * 5, NOON, value=[3, 4, *range(6)])
+
+    for events in (plain, eventful):
+        assert value_labels(backend, events, moments, event="any", field="value", within_days=1).tolist() == [7]
+
+
+def test_a_value_label_of_a_category_is_refused(backend):
+    with pytest.raises(Malformed, match="no field of numbers") as caught:
+        value_labels(backend, log(NOON), asked(NOON), event="purchase", field="brand", within_days=1)
+
+    assert caught.value.place == "label.field"
 
 
 @pytest.mark.parametrize(
