@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,7 @@ from entrenous_consent.dpo.diff import diff_document
 from entrenous_consent.dpo.lint import lint_document
 from entrenous_consent.dpo.rendering import render
 from entrenous_consent.dpo.signable import check_signable
-from entrenous_consent.errors import Missing
+from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy, parse_policy
 from entrenous_exporters import key_commands
 from entrenous_exporters.key_commands import Desk
@@ -33,11 +34,12 @@ def sign_privacy(arguments: argparse.Namespace, desk: Desk) -> int:
     with reaching(arguments.policy), arguments.policy.open("rb") as file:
         data = file.read(POLICY_LIMIT + 1)
     policy = parse_policy(data, place=str(arguments.policy))
-    before = _published(Repository(arguments.repository), policy.tenant)
+    repository = Repository(arguments.repository)
+    before = _published(repository, policy.tenant)
     desk.say(*render(lint_document(policy, arguments.language), "text").splitlines(), "")
     if before is not None:
         desk.say(*render(diff_document(before, policy, arguments.language), "text").splitlines(), "")
-    named = check_signable(before, policy, arguments.despite)
+    named = check_signable(before, policy, arguments.despite, _earlier(repository, policy.tenant))
     if named:
         desk.say("to be signed despite: " + ", ".join(named))
     with TemporaryDirectory() as directory:
@@ -52,3 +54,12 @@ def _published(repository: Repository, tenant: str) -> PrivacyPolicy | None:
         return repository.policy(tenant)
     except Missing:
         return None
+
+
+def _earlier(repository: Repository, tenant: str) -> list[PrivacyPolicy]:
+    """Return every policy of a tenant that lies in the repository; what is none is passed over."""
+    found = []
+    for data in repository.shelf.every_target("policies", tenant, longest=POLICY_LIMIT):
+        with suppress(Malformed):
+            found.append(parse_policy(data))
+    return found

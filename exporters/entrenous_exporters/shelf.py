@@ -163,6 +163,20 @@ class Shelf:
             raise Unauthentic("is not what its role lists", place=str(path), remedy=_BACKUP)
         return data
 
+    def every_target(self, folder: str, name: str, *, longest: int) -> list[bytes]:
+        """Return each version of a target that was ever put here, in no order: what is under `longest` and its digest.
+
+        Raises:
+            Unavailable: a file can't be read.
+        """
+        found = []
+        for path in (self.directory / "targets" / folder).glob(f"*.{name}"):
+            with reaching(path), path.open("rb") as file:
+                data = file.read(longest + 1)
+            if len(data) <= longest and path.name == f"{sha256(data).hexdigest()}.{name}":
+                found.append(data)
+        return found
+
     def _put(self, name: str, data: bytes) -> None:
         path = self.directory / name
         with reaching(path):

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 from dataclasses import replace
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
@@ -134,6 +135,18 @@ def test_a_widening_needs_a_higher_consent_version():
     assert check_signable(POLICY, replace(WIDER, purposes={**WIDER.purposes, "personalize": raised}), ()) == ()
 
 
+def test_a_purpose_that_was_dropped_comes_back_only_above_the_version_it_had():
+    """Records keep what was granted: two policies that are harmless one by one would widen it, and ask nobody."""
+    dropped = replace(POLICY, version=2, purposes={k: v for k, v in POLICY.purposes.items() if k != "improve"})
+    back = replace(POLICY, version=3)
+    assert check_signable(dropped, back, ()) == ()
+    with pytest.raises(Forbidden, match="was granted before the purpose was dropped") as caught:
+        check_signable(dropped, back, (), (POLICY, dropped))
+    assert (caught.value.place, caught.value.remedy) == ("purposes.improve.consent_version", "raise it above 1")
+    raised = {**back.purposes, "improve": replace(back.purposes["improve"], consent_version=2)}
+    assert check_signable(dropped, replace(back, purposes=raised), (), (POLICY, dropped)) == ()
+
+
 # Signing
 
 
@@ -198,6 +211,22 @@ def test_an_error_is_signed_only_despite_its_rule(sign):
     assert sign("bad.toml", "unkeyed") == 0
     assert "to be signed despite: unkeyed" in sign.said.getvalue()
     assert sign.signed() == 1
+
+
+def test_dropping_a_purpose_and_taking_it_up_again_asks_everyone_anew(sign):
+    head, _, rest = TEXT.partition("[purposes.improve]")
+    dropped = head + rest[rest.index("[[reports]]") :]
+    for version, text in ((1, TEXT), (2, dropped), (3, TEXT)):
+        text = text.replace("\nversion = 1\n", f"\nversion = {version}\n", 1)
+        (sign.home / f"{version}.toml").write_text(text, "utf-8")
+    targets = sign.home / "repository" / "targets" / "policies"
+    assert (sign("1.toml"), sign("2.toml")) == (0, 0)
+    (targets / f"{'0' * 64}.demo_shop").write_text("not what its name says", "utf-8")
+    broken = b"version ="
+    (targets / f"{sha256(broken).hexdigest()}.demo_shop").write_bytes(broken)
+    with pytest.raises(Forbidden, match=r"purposes.improve.consent_version: was granted before"):
+        sign("3.toml")
+    assert sign.signed() == 2
 
 
 def test_no_is_an_answer(sign):
