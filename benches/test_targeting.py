@@ -90,7 +90,7 @@ def test_a_hostile_pattern_on_the_longest_text(benchmark, char):
 @pytest.mark.benchmark(group="targeting")
 def test_the_most_patterns_of_two_rules_on_the_longest_text(benchmark):
     text = "a" * LONGEST_SUBJECT
-    rule = _rule(" || ".join(f"page.matches('(a|b)*(a|b)*{end}$')" for end in "cdef"))
+    rule = _rule(" || ".join(f"page.matches('(a|b)*(a|b)*{end}$')" for end in "cd"))
     known = KNOWN | {"page": text}
     assert not _steady(benchmark, lambda: rule.matches(known) or rule.excludes(known), iterations=20)
 

@@ -140,7 +140,7 @@ class Engine:
         seen.used = now
         route = seen.routes.get(name)
         if route is None:
-            if (trial := seen.trials.get(name)) is not None:
+            if (trial := seen.trials.get(name)) is not None and name not in seen.active.gates:
                 self._enrol(handle, seen, trial, "", now)
             return self._unrouted(seen, name, default, now)
         supplied = columns_of(context, seen.active, seen.granted) if context else []

@@ -103,6 +103,29 @@ def test_an_ineligible_answer_spends_no_cap_and_enrols_nobody(shop):
     assert [receipt["cause"] for receipt in kept["personalize"]["receipts"]] == ["ineligible"] * 3
 
 
+@pytest.mark.parametrize(
+    ("targeting", "without", "counted"),
+    [
+        ("", {}, True),
+        ("", {"personalize": False}, True),
+        ("visit_views_7d >= 0.0", {}, True),
+        ("visit_views_7d > 100.0", {}, False),
+        ("bought_orders_90d >= 0.0", {"history": False}, False),
+        ("visit_views_7d >= 0.0", {"personalize": False}, False),
+    ],
+)
+def test_an_experiment_counts_those_alone_whom_its_rules_let_in(shop, targeting, without, counted):
+    """Who refused what a rule reads is not let in, and so is not counted among those who were."""
+    if targeting:
+        target(shop, targeting)
+    client = shop.open(crowd=True, release_seconds=0)
+    client.release()
+    visitor = agreeing(client, **without)
+    answer(visitor)
+    held = visitor.export().data["purposes"].get("measure", {})
+    assert bool(held.get("contributions")) == counted
+
+
 def test_a_rule_reads_the_context_of_the_model_and_its_own(shop):
     target(shop, "page_url.startsWith('/sale/')", context=[PAGE])
     visitor = agreeing(shop.open())

@@ -54,7 +54,7 @@ MOST_NODES = 256
 DEEPEST = 16
 MOST_VARIABLES = 32
 MOST_LISTED = 256
-MOST_MATCHES = 4
+MOST_MATCHES = 2
 LONGEST_TEXT = 200
 LONGEST_RULE = 4_096
 """The most characters of a rule as it is written, in CEL; the runtime sees none of them."""
