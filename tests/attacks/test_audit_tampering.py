@@ -134,6 +134,13 @@ def test_every_single_change_in_every_month_before_a_checkpoint_is_seen_and_name
             assert gone == audit.Failure(log=log, index=0, what="missing")
 
 
+@pytest.mark.parametrize("name", ["", "audit", "audit 1990-01", "audit 2099-01", "zzz"])
+def test_a_log_that_was_put_beside_the_others_is_seen_whatever_its_name(name):
+    held = chained([3, 2])
+    assert audit.first_failure(held, now=NOW + 400 * 86_400) is None
+    assert audit.first_failure({**held, name: [FOREIGN]}, now=NOW + 400 * 86_400) is not None
+
+
 @seed(20261127)
 @settings(max_examples=60, deadline=None)
 @given(logs, st.data())

@@ -185,14 +185,14 @@ def _compared(month: Month, entries: Sequence[bytes]) -> Failure | None:
 def _unchained(held: Held, dropped: Mapping[_Gist, int], now: int, days: int) -> Failure | None:
     """Return the first month that does not seal the one before it, or that was sealed as another than it is."""
     names = sorted(held)
-    for before, log in zip(["", *names], names, strict=False):
+    for before, log in zip([None, *names], names, strict=False):
         seal = _seal(held[log][0])
         sealed: _Gist = (seal.detail["log"], seal.detail["size"], seal.detail["root"]) if seal else ("", 0, "")
         if sealed[0] and sealed[0] not in held and not _over(sealed, dropped, held, now, days):
             return Failure(log=sealed[0], index=0, what="missing")
-        if before and sealed[0] != before:
+        if before is not None and sealed[0] != before:
             return Failure(log=log, index=0, what="unsealed")
-        if before and sealed != tuple(summary(before, held[before]).values()):
+        if before is not None and sealed != tuple(summary(before, held[before]).values()):
             return Failure(log=before, index=-1, what="differs")
     return None
 
