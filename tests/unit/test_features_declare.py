@@ -158,6 +158,7 @@ def test_a_slot_is_the_same_everywhere():
         (without(AFFINITY, "purpose"), "purpose", "add it"),
         (CONTEXT | {"field": "hour"}, "values", "remove it"),
         (CONTEXT | {"event": "purchase"}, "event", "remove it"),
+        (CONTEXT | {"field": "improve"}, "field", "rename it"),
     ],
 )
 def test_a_bad_declaration_is_refused_with_its_place_and_a_remedy(values, place, remedy):

@@ -185,6 +185,16 @@ def test_values_that_nobody_listed_are_told_apart_by_slot(backend):
     assert feature_table(backend, schema(feature), events, asked(NOON)).rows.tolist() == [[2]]
 
 
+def test_a_session_that_began_before_the_shorter_of_two_windows_counts_in_both(backend):
+    midnight = NOON - NOON % DAY
+    sessions = {"kind": "sessions", "event": "purchase"}
+    features = schema(*(sessions | {"window": window} for window in (1, 2)))
+
+    found = feature_table(backend, features, log(midnight - 1, midnight), asked(midnight - 1, NOON, NOON + DAY))
+
+    assert found.rows.tolist() == [[1, 1], [1, 1], [0, 1]]
+
+
 def test_no_events_and_no_moments_make_an_empty_table(backend):
     central = feature_table(backend, schema(COUNT, SUM), log(value=pa.array([], pa.int64())), asked())
 
