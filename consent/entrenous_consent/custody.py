@@ -293,12 +293,10 @@ class Custody:
         return found
 
     def settle(self, changed: Sequence[Pending], more: Sequence[Write], now: int) -> Verdict:
-        """Write pending rows that were `owed` back, with what a release adds, in one durable transaction.
-
-        Returns:
-            `conflict` when one of them has changed or gone since: read them again.
-        """
-        return self.store.transact([*(one.put() for one in changed), *more], now=now, durable=True)
+        """Write pending rows that were `owed` back, with what a release adds, in one durable transaction; not `done`
+        when one of them has changed or gone since: read them again."""
+        kept = (one.put(guard=(one.name, one.generation)) for one in changed)
+        return self.store.transact([*kept, *more], now=now, durable=True)
 
     def choose(
         self, handle: bytes, policy: PrivacyPolicy, granted: frozenset[str], *, source: str, now: int
@@ -485,7 +483,9 @@ class Custody:
                     writes.append(Put(name=name[8:16], value=value, expires=cold_row.expires, expect=0))
                 if owed is not None:
                     value = label(purpose, name, new.seal(b"pending", old.open(b"pending", labelled(owed.value)[2])))
-                    writes.append(Put(name=name[16:24], value=value, expires=owed.expires, expect=0, due=owed.due))
+                    due, own = owed.due, owed.generation
+                    put = Put(name=name[16:24], value=value, expires=owed.expires, expect=0, generation=own, due=due)
+                    writes.append(put)
             writes.append(Delete(old_name[:8], row.version if row else 0))
             writes.append(Delete(old_name[8:16], cold_row.version if cold_row else 0))
             writes.append(Delete(old_name[16:24], owed.version if owed else 0))

@@ -6,6 +6,7 @@ what is due without knowing who it is about. It goes with the purpose: withdrawa
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from entrenous_consent.errors import Malformed
@@ -25,6 +26,7 @@ class Pending:
     Attributes:
         value: plaintext; None where nothing is. due: when it is to be looked at, Unix seconds, 0 for never.
         expires: until when it may be kept. version: what was read, 0 for absent.
+        generation: the row's own for life: one that was erased and made anew has another, though versions begin again.
     """
 
     purpose: str
@@ -34,24 +36,37 @@ class Pending:
     due: int
     expires: int
     version: int
+    generation: int
+
+    @property
+    def name(self) -> bytes:
+        """The row's name."""
+        return self.pseudonym[16:24]
 
     @classmethod
     def of(
         cls, row: Row | None, purpose: str, pseudonym: bytes, box: Box, value: bytes | None, expires: int
     ) -> Pending:
         """Return what `row` holds, or what may be put where there is none."""
-        due, version = (row.due, row.version) if row else (0, 0)
         return cls(
-            purpose=purpose, pseudonym=pseudonym, box=box, value=value, due=due, expires=expires, version=version
+            purpose=purpose,
+            pseudonym=pseudonym,
+            box=box,
+            value=value,
+            due=row.due if row else 0,
+            expires=expires,
+            version=row.version if row else 0,
+            generation=row.generation if row else int.from_bytes(os.urandom(7), "big") + 1,
         )
 
     def put(self, guard: tuple[bytes, int] | None = None) -> Put:
         """Return the write that stores it; `guard` as in `Put`."""
         return Put(
-            name=self.pseudonym[16:24],
+            name=self.name,
             value=label(self.purpose, self.pseudonym, self.box.seal(b"pending", self.value or b"")),
             expires=self.expires,
             expect=self.version,
+            generation=self.generation,
             guard=guard,
             due=self.due,
         )

@@ -53,8 +53,8 @@ class Row(NamedTuple):
 
     Attributes:
         value: sealed bytes. wrapped: the wrapped data key, empty where another row holds it.
-        version: raised by each write. generation: the consent generation, on a consent row. expires: Unix seconds.
-        due: Unix seconds, 0 for never.
+        version: raised by each write. generation: the consent generation, on a consent row; on a pending row its own.
+        expires: Unix seconds. due: Unix seconds, 0 for never.
     """
 
     value: bytes

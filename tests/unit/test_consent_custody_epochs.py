@@ -90,3 +90,34 @@ def test_an_erasure_that_others_keep_undoing_is_not_confirmed(custody, monkeypat
     monkeypatch.setattr(custody.store, "transact", lambda writes, **_: "done")
     with pytest.raises(Unavailable, match="keeps changing under this erasure"):
         custody.erase(ADA, POLICY, NOW)
+
+
+# Contributions
+
+
+def enrol(custody, value, now=NOW):
+    standing = custody.standing(ADA, POLICY, now)
+    pending = custody.pending(ADA, standing, "measure", now)
+    pending.value, pending.due = value, now
+    assert custody.save(ADA, standing, [], now, pending=[pending]) == "done"
+
+
+def test_a_release_counts_no_contribution_that_was_erased_and_harms_none_that_came_after(custody):
+    choose(custody, "measure")
+    enrol(custody, b"before")
+    [owed] = custody.owed(NOW)
+    custody.erase(ADA, POLICY, NOW)
+    choose(custody, "measure")
+    enrol(custody, b"after")
+    assert custody.settle([owed], [], NOW) == "dropped"
+    [owed] = custody.owed(NOW)
+    assert owed.value == b"after"
+    assert custody.settle([owed], [], NOW) == "done"
+
+
+def test_a_contribution_that_moved_to_a_new_epoch_is_counted_there(custody):
+    choose(custody, "measure", now=START - DAY)
+    enrol(custody, b"waits", now=START - DAY)
+    moved(custody)
+    [owed] = custody.owed(START)
+    assert (owed.value, custody.settle([owed], [], START)) == (b"waits", "done")
