@@ -197,8 +197,7 @@ def parse_spec(data: bytes, *, place: str = "spec") -> TrainingSpec:
 def _parse(top: Table) -> TrainingSpec:
     top.integer("format", least=1, most=1)
     features = parse_schema(top.tables("features"))
-    taken = {name for feature in features for name in (feature.name, feature.field)}
-    context = parse_supplied(top.tables("context", (), longest=MOST_SUPPLIED), taken)
+    context = parse_supplied(top.tables("context", (), longest=MOST_SUPPLIED), features)
     spec = TrainingSpec(
         name=top.name("name"),
         version=top.integer("version", least=1, most=1 << 53),

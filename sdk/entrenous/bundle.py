@@ -291,8 +291,7 @@ def _manifest(table: Table) -> Manifest:
         entry.close()
     features = parse_schema(table.tables("features", longest=1024))
     purposes = {feature.purpose for feature in features}
-    taken = {name for feature in features for name in (feature.name, feature.field)}
-    context = parse_supplied(table.tables("context", (), longest=MOST_SUPPLIED), taken)
+    context = parse_supplied(table.tables("context", (), longest=MOST_SUPPLIED), features)
     variables = variables_of(features, context)
     decisions = {
         name: _decision(entry, purposes, frozenset(models), variables)

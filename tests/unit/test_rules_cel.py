@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.resources import files
 
 import pytest
+from tests.shop import NOON
 
 from entrenous.bundle import read_bundle
 from entrenous.targeting import LONGEST_RULE, Variable
@@ -153,10 +154,19 @@ def spec_of(**rules: str):
     return parse_spec((text.replace("[decision]\n", f"[decision]\n{lines}") + CONTEXT).encode())
 
 
+PAGE_RULE = """
+[[features]]
+name = "{page}"
+purpose = "{purpose}"
+category = "user.behavior"
+source = "first_party"
+retention_days = 0
+"""
+
+
 def policy_of(page: str = "page_url", purpose: str = "personalize"):
     text = (files("entrenous.demo") / "policy.toml").read_text()
-    rule = f'[[features]]\nname = "{page}"\npurpose = "{purpose}"\ncategory = "user.behavior"\n'
-    return parse_policy((text + "\n" + rule + 'source = "first_party"\nretention_days = 0\n').encode())
+    return parse_policy((text + PAGE_RULE.format(page=page, purpose=purpose)).encode())
 
 
 def built() -> Built:
@@ -188,6 +198,30 @@ def test_a_specifications_rules_ship_in_its_bundle():
     assert rule.exclude == ("<", ("var", "hour"), 6.0)
     assert manifest.context == spec.context
     assert [one.name for one in manifest.request().features][-1] == "page_url"
+
+
+def test_a_rule_goes_from_the_specification_to_a_visitors_decision(shop):
+    """Written in CEL, permitted, shipped in a bundle, signed, published, activated, and asked of a visitor."""
+    text = shop.policy.read_text()
+    shop.policy.write_text(text + PAGE_RULE.format(page="page_url", purpose="personalize"))
+    policy = parse_policy(shop.policy.read_bytes())
+    spec = spec_of(targeting=TARGETING, exclude="bought_orders_90d > 0")
+    check_permitted(spec, policy)
+    shop.bundle.write_bytes(make_bundle(spec, policy, built(), card=b"", created=NOON - 86_400))
+    client = shop.open()
+    visitor = client.visitor("customer-42")
+    assert visitor.consent(client.example_choices).accepted
+
+    def let_in(page: str) -> bool:
+        return visitor.decide("promotion", "none", {"page_url": page}).cause != "ineligible"
+
+    assert not let_in("/sale/boots")
+    for _ in range(2):
+        assert visitor.observe("view_item", category="boots", price=9900, currency="EUR").accepted
+    assert let_in("/sale/boots")
+    assert not let_in("/boots")
+    assert visitor.observe("purchase", value=9900, currency="EUR").accepted
+    assert not let_in("/sale/boots")
 
 
 def test_a_specification_without_rules_ships_none():

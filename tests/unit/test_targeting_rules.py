@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from entrenous.features import parse_schema
 from entrenous.targeting import (
     MOST_TEXTS,
     NOW,
@@ -33,6 +34,10 @@ VARIABLES = {
 }
 MANY = VARIABLES | {f"v{i}": Variable(type="boolean", purpose="personalize") for i in range(MOST_VARIABLES + 1)}
 V, S, T, P, G, B = (["var", name] for name in VARIABLES)
+ABOUT = {"purpose": "personalize", "category": "user.behavior", "source": "first_party"}
+SUM = {"name": "spent", "kind": "sum", "event": "purchase", "field": "value", "window": 7, "retention_days": 7}
+WAY = {"name": "way_in", "kind": "context", "field": "channel", "retention_days": 0}
+SCHEMA = parse_schema([Table(SUM | ABOUT), Table(WAY | ABOUT)])
 SQUARE = ["*", S, S]
 EIGHTH = ["*", ["*", SQUARE, SQUARE], ["*", SQUARE, SQUARE]]
 # A Saturday, 2026-11-28, at 23:30 UTC.
@@ -217,12 +222,7 @@ def test_a_tree_that_is_too_deep_is_refused():
 
 def test_the_clocks_name_is_no_features_name():
     feature = Table({"name": "now", "kind": "context", "field": "x", **ABOUT, "retention_days": 0})
-    from entrenous.features import parse_schema
-
     assert features_as_variables(parse_schema([feature])) == {}
-
-
-ABOUT = {"purpose": "personalize", "category": "user.behavior", "source": "first_party"}
 
 
 def supplied(type_: str) -> Supplied:
@@ -268,7 +268,9 @@ def test_context_of_another_type_is_refused_without_its_value(type_, value):
         ({"name": "ip_address"}, "context[0].name"),
         ({"name": "javascript"}, "context[0].name"),
         ({"category": "user.device.ip_address"}, "context[0].name"),
-        ({"name": "taken"}, "context[0].name"),
+        ({"name": "spent"}, "context[0].name"),
+        ({"name": "channel"}, "context[0].name"),
+        ({"name": "way_in"}, "context[0].name"),
         ({"name": "now"}, "context[0].name"),
         ({"type": "moment"}, "context[0].type"),
         ({"value": 3}, "context[0].value"),
@@ -277,8 +279,13 @@ def test_context_of_another_type_is_refused_without_its_value(type_, value):
 def test_raw_addresses_scripts_and_names_that_mean_two_things_are_refused(change, place):
     table = Table({"name": "said", "type": "text", **ABOUT} | change, "context[0]")
     with pytest.raises(Malformed) as refused:
-        parse_supplied([table], ["taken"])
+        parse_supplied([table], SCHEMA)
     assert refused.value.place == place
+
+
+def test_a_field_that_a_feature_sums_is_no_name_that_is_taken():
+    (one,) = parse_supplied([Table({"name": "value", "type": "number", **ABOUT}, "context[0]")], SCHEMA)
+    assert one.name == "value"
 
 
 def test_a_key_declared_twice_is_refused():

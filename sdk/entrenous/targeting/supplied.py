@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from entrenous.features import Feature
 from entrenous.targeting.form import NOW, TYPES, Variable, float32
 from entrenous.targeting.pattern import LONGEST_SUBJECT
 from entrenous_consent.errors import Malformed
@@ -113,16 +114,18 @@ class Supplied:
         return value if all(len(one) <= LONGEST_SUBJECT for one in value) else None
 
 
-def parse_supplied(tables: Iterable[Table], taken: Iterable[str]) -> tuple[Supplied, ...]:
+def parse_supplied(tables: Iterable[Table], schema: Iterable[Feature]) -> tuple[Supplied, ...]:
     """Return the declared keys.
 
     Args:
-        taken: names and context keys of the feature schema: one name means one thing.
+        schema: the features beside them, whose names and context keys are taken: one name means one thing.
 
     Raises:
         Malformed: an unknown key or type, a name that is declared twice or stands for a raw address or a script.
     """
-    known = {*taken, NOW}
+    known = {NOW}
+    for feature in schema:
+        known |= {feature.name, feature.field} if feature.kind == "context" else {feature.name}
     declared = []
     for table in tables:
         one = Supplied(
