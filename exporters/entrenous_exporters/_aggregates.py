@@ -217,25 +217,20 @@ def _codes(points: Expression, events: Expression, seconds: int, parts: Parts) -
         return events.sum(where=seen.age < part.window)
 
     codes = seen.group_by("row", "code").aggregate(**{column: weight(part) for column, part in parts.items()})
-    places = {
-        f"place_{column}": ibis.row_number().over(
-            group_by="row", order_by=[codes[column].fill_null(-1).desc(), codes.code.asc()]
-        )
-        for column, part in parts.items()
-        if part.kind in ("affinity", "top")
-    }
-    codes = codes.mutate(**places)
 
     def total(column: str, part: Feature) -> Any:
-        met = codes[column].notnull()
+        size = len(part.listed)
         match part.kind:
             case "chosen":
                 return codes[column].sum(where=codes.code == part.listed.index(part.value))
             case "listed":
                 return codes[column].sum()
             case "distinct":
-                return codes.count(where=met)
-        return codes.code.max(where=met & (codes[f"place_{column}"] == max(part.rank, 1) - 1))
+                return codes.count(where=codes[column].notnull())
+        # Weight first, then the code from above: the greatest key has the most weight, of equals the lower code.
+        key = codes[column].cast(_EXACT) * size + (size - 1 - codes.code)
+        found = key.max() if part.rank < 2 else key.collect(order_by=key.desc())[part.rank - 1]
+        return size - 1 - (found % size).cast("int64")
 
     return codes.group_by("row").aggregate(**{column: total(column, part) for column, part in parts.items()})
 
