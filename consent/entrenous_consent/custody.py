@@ -131,7 +131,7 @@ class Custody:
         if row is None:
             return None
         box = self.vault.unlock(row.wrapped, CONSENT_KEY, pseudonym)
-        record = ConsentRecord.unpack(box.open(b"consent", row.value))
+        record = ConsentRecord.unpack(box.open(b"consent", row.value)).under(policy)
         return Standing(
             record=record,
             granted=record.granted(policy, now),

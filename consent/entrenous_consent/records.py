@@ -48,6 +48,16 @@ class ConsentRecord:
             if purpose in policy.purposes and version == policy.purposes[purpose].consent_version and now < expiry
         )
 
+    def under(self, policy: PrivacyPolicy) -> ConsentRecord:
+        """Return this choice as it stands under `policy`: it holds no longer than a choice of its age does there,
+        however long it was given for."""
+        lifetimes = {key: purpose.lifetime for key, purpose in policy.purposes.items()}
+        grants = {
+            purpose: (version, min(expiry, self.time + lifetimes.get(purpose, 0)))
+            for purpose, (version, expiry) in self.grants.items()
+        }
+        return replace(self, grants=grants, expires=min(self.expires, self.time + max(lifetimes.values())))
+
     def unanswered(self, policy: PrivacyPolicy, now: int) -> frozenset[str]:
         """Return the purposes to ask for at `now`: new ones, widened ones, and those whose grant has ended. A refusal
         stands until the memory of it ends, whatever became of the purpose."""

@@ -15,6 +15,10 @@ from entrenous_consent.store import Erasure
 __all__ = ["chose_over_gpc", "take_signal"]
 
 
+_BY_THE_APP = ("app", OVER_GPC)
+"""Sources of a choice that the app hands over as it is made."""
+
+
 def take_signal(engine: Engine, handle: bytes, signal: object, *, gpc: bool = False) -> Erasure:
     """Store what a signal comes to. One that is refused changes nothing, and one that grants what is in force already
     writes nothing: sent with every page, it must prolong nothing.
@@ -22,7 +26,9 @@ def take_signal(engine: Engine, handle: bytes, signal: object, *, gpc: bool = Fa
     Args:
         signal: see `entrenous_consent.signals.read_signal`. gpc: whether `Sec-GPC: 1` came with it.
 
-    A dated signal is kept as of its date. Where it narrows a choice that is younger, what stays ends when it would
+    A signal without a date, sent with every page, may be older than the choice in force: it widens only one that came
+    from the same platform, and never answers for a purpose whose consent version was raised. A dated signal is kept as
+    of its date. Where it narrows a choice that is younger, what stays ends when it would
     have. One that is no newer than the choice in force does not answer for a purpose whose consent version was raised
     since: that is still to be asked for.
 
@@ -35,9 +41,19 @@ def take_signal(engine: Engine, handle: bytes, signal: object, *, gpc: bool = Fa
         return engine.object(handle, frozenset(policy.purposes), choice.source)
 
     def chosen(before: ConsentRecord | None, salt: bytes) -> ConsentRecord | None:
-        if before is None or choice.made is None:
+        if before is None or choice.source in _BY_THE_APP:
             return choose(policy, choice.granted, source=choice.source, now=choice.made or now, salt=salt)
         held, outdated = before.granted(policy, now), before.outdated(policy)
+        if choice.made is None:
+            same = before.source == choice.source
+            told_of = choice.granted - outdated if same else choice.granted & held
+            if told_of == held:
+                return None
+            if not same:
+                refusal = choose(policy, frozenset(), source=before.source, now=now, salt=salt)
+                return refusal.instead_of(before, held - told_of)
+            made = choose(policy, told_of, source=choice.source, now=now, salt=salt)
+            return replace(made, refused=tuple(one for one in made.refused if one not in outdated))
         if choice.made > before.time:
             outdated = frozenset()
         told = choice.beside(held, before.source, before.time)

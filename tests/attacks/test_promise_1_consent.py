@@ -180,3 +180,19 @@ def test_a_choice_that_an_erasure_and_a_new_choice_overtook_is_made_again(shop, 
     assert agreed.consent({"personalize": True}).accepted
     assert ask(agreed).reason == "TARGETING_MATCH"
     assert agreed.export().data["consent"]["granted"] == ["personalize"]
+
+
+def test_a_policy_that_shortens_a_choice_holds_for_those_that_stand(shop, client, agreed, ask):
+    other = shop.open()
+    text = shop.policy.read_text()
+    assert text.count("lifetime_days = 180") == 4
+    shop.policy.write_text(text.replace("lifetime_days = 180", "lifetime_days = 5"))
+    shop.publish()
+    assert client.refresh().accepted
+    for one in (client, other):
+        assert one.visitor("customer-42").decide("promotion", "none").reason == "TARGETING_MATCH"
+    shop.clock.now += 5 * 86_400
+    for one in (client, other):
+        assert one.visitor("customer-42").decide("promotion", "none").cause == "consent_missing"
+        assert one.visitor("customer-42").observe("view_item").cause == "consent_missing"
+        assert one.visitor("customer-42").export().data == {}

@@ -139,3 +139,20 @@ def test_bytes_that_are_no_record_are_malformed(data):
 
 def test_the_bytes_those_are_changed_from_are_a_record():
     assert ConsentRecord.unpack(written()).grants == {"history": (1, NOW)}
+
+
+def test_a_shorter_lifetime_holds_for_choices_that_stand_and_a_longer_one_does_not():
+    made = choose(POLICY, frozenset({"personalize", "measure"}), source="app", now=NOW, salt=SALT)
+
+    def policy(**days: int):
+        purposes = {key: replace(one, lifetime=days.get(key, 180) * 86_400) for key, one in POLICY.purposes.items()}
+        return replace(POLICY, purposes=purposes)
+
+    shorter = policy(measure=5)
+    assert made.under(shorter).granted(shorter, NOW + 5 * 86_400 - 1) == {"personalize", "measure"}
+    assert made.under(shorter).granted(shorter, NOW + 5 * 86_400) == {"personalize"}
+    assert made.under(shorter).until(NOW) == NOW + 5 * 86_400
+    all_shorter = policy(**dict.fromkeys(POLICY.purposes, 5))
+    assert made.under(all_shorter).expires == NOW + 5 * 86_400
+    longer = policy(**dict.fromkeys(POLICY.purposes, 900))
+    assert made.under(longer) == made

@@ -197,6 +197,46 @@ def test_a_newer_string_widens_what_an_older_one_refused_on_the_same_day(visitor
     assert len(held(visitor)["granted"]) == 4
 
 
+def mode(*given: str) -> dict[str, object]:
+    every = ("analytics_storage", "personalization_storage", "ad_storage", "ad_user_data", "ad_personalization")
+    return {"consent_mode": {one: "granted" if one in given else "denied" for one in every}, "cmp": BANNER}
+
+
+def test_what_a_page_sends_each_time_undoes_no_withdrawal(visitor, clock):
+    visitor.signal(mode("analytics_storage"))
+    visitor.consent({"history": True})
+    end = held(visitor)["expires"]
+    for _ in range(3):
+        clock.now += DAY
+        assert visitor.signal(mode("analytics_storage")).accepted
+        assert held(visitor)["granted"] == []
+    assert visitor.choices().data["ask"] == []
+    assert held(visitor)["expires"] >= end
+
+
+def test_the_platform_that_a_choice_came_from_may_widen_it_and_prolongs_nothing(visitor, clock):
+    visitor.signal(mode())
+    assert held(visitor)["granted"] == []
+    clock.now += 60
+    visitor.signal(mode("analytics_storage"))
+    first = held(visitor)
+    assert first["granted"] == ["measure"]
+    clock.now += DAY
+    visitor.signal(mode("analytics_storage"))
+    assert held(visitor) == first
+
+
+def test_what_a_page_sends_each_time_does_not_answer_for_a_raised_version(shop, visitor):
+    visitor.signal(mode("analytics_storage"))
+    head, section, tail = policy_text().partition("[purposes.measure]")
+    shop.policy.write_text(head + section + tail.replace("consent_version = 1", "consent_version = 2", 1))
+    shop.publish()
+    assert shop.clients[0].refresh().accepted
+    assert visitor.signal(mode("analytics_storage")).accepted
+    assert held(visitor)["granted"] == []
+    assert visitor.choices().data["ask"] == ["measure"]
+
+
 def test_under_gpc_a_choice_is_an_objection(visitor, ask):
     visitor.consent({"personalize": True})
     assert visitor.signal({"choices": {"personalize": True}}, gpc=True).accepted
