@@ -12,7 +12,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 
 
 def _named_tests(text: str) -> set[tuple[str, str]]:
-    return set(re.findall(r"`(?:tests/)?((?:attacks|conformance|e2e|fuzz|property|unit)/test_\w+\.py)(?:::(\w+))?`", text))
+    folders = "attacks|conformance|e2e|fuzz|property|unit"
+    return set(re.findall(rf"`(?:tests/)?((?:{folders})/test_\w+\.py)(?:::(\w+))?`", text))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
