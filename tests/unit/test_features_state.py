@@ -252,7 +252,7 @@ def happened():
     return [
         bought(NOON, value=5, price=7, brand="a", category="a"),
         bought(NOON - DAY, value=7, brand="b", category="unlisted"),
-        bought(NOON - 1, price=3, brand="b"),
+        bought(NOON - 1, price=3, brand="b", category="a"),
         bought(NOON - DAY - 5, value=1, price=9, brand="b", category="b"),
         bought(NOON - 1801, value=2, brand="a"),
         Event(name="search", time=NOON - 2),
