@@ -90,7 +90,7 @@ def test_a_pattern_finds_what_the_standard_library_finds(pattern, subjects):
 def test_a_rule_says_what_another_implementation_of_cel_says(text, three, two):
     values = dict(zip("xyz", three, strict=True)) | dict(zip("st", two, strict=True))
     refused = _refusal(lambda: write_rule(text, VARIABLES))
-    assert refused is None or "is empty" in refused.what
+    assert refused is None or re.match("is empty|is a pattern beyond the first 2$", refused.what)
     if refused is not None:
         return
     rule, environment = compile_rule(write_rule(text, VARIABLES).tree, VARIABLES), _peer()
