@@ -139,6 +139,17 @@ def test_a_note_that_keeps_changing_gives_up(custody, monkeypatch):
         note(custody, "activation", {"policy": 1, "policy_digest": "0" * 64}, NOW)
 
 
+def test_a_refusal_is_noted_once_until_something_was_activated(host, custody):
+    refused = {"error": "Forbidden", "what": "asks for more than the policy permits", "place": "bundle"}
+    activated = {"policy": 1, "policy_digest": "0" * 64}
+    assert note(custody, "refusal", refused, NOW)
+    assert not note(host.custody(), "refusal", refused, NOW)
+    assert note(custody, "activation", activated, NOW)
+    assert not note(custody, "activation", activated, NOW)
+    assert note(custody, "refusal", refused, NOW)
+    assert [entry[2] for entry in entries(custody)] == ["refusal", "activation", "refusal"]
+
+
 def test_no_row_of_upkeep_is_a_visitors(custody):
     sweep_daily(custody, NOW)
     note(custody, "activation", {"policy": 1, "policy_digest": "0" * 64}, NOW)
