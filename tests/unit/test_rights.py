@@ -54,6 +54,14 @@ def test_an_objection_ends_one_purpose_and_its_data(client, agreed, ask):
     assert "objection" in audited(client)
 
 
+def test_an_objection_frees_no_cap_and_loses_no_receipt_of_what_stays(client, agreed):
+    for _ in range(3):
+        agreed.decide("promotion", "none")
+    assert agreed.object(["history"]).accepted
+    held = agreed.export().data["purposes"]["personalize"]
+    assert (held["times_shown"], len(held["receipts"])) == ({"promotion": 3}, 3)
+
+
 def test_an_objection_to_everything_leaves_nothing_to_ask_for(client, agreed, ask):
     assert agreed.object().accepted
     assert ask(agreed).cause == "consent_missing"
