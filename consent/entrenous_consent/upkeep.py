@@ -11,7 +11,7 @@ from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Unauthentic, Unavailable
 from entrenous_consent.keys import Keyring
 from entrenous_consent.packing import pack
-from entrenous_consent.store import Append, Delete, Drop, Put, Write
+from entrenous_consent.store import ALWAYS, Append, Delete, Drop, Put, Write
 
 __all__ = ["GENERATION_SECONDS", "note", "rotate", "rotation_due", "sweep", "sweep_daily"]
 
@@ -20,7 +20,6 @@ GENERATION_SECONDS = 86_400
 
 _TRIES = 8
 _CLAIM_SECONDS = 600
-_ALWAYS = 1 << 53
 
 
 def sweep(custody: Custody, now: int, *, audit_days: int = audit.RETENTION_DAYS) -> int:
@@ -102,7 +101,7 @@ def note(custody: Custody, kind: str, detail: Mapping[str, object], now: int) ->
             return False
         entry = audit.entry(kind, time=now, subject=b"", detail=detail)
         writes: list[Write] = [
-            Put(name=name, value=said, expires=_ALWAYS, expect=row.version if row else 0),
+            Put(name=name, value=said, expires=ALWAYS, expect=row.version if row else 0),
             Append(audit.log_name(now), entry),
         ]
         if kind == "activation":
@@ -140,7 +139,7 @@ def _marked(custody: Custody, swept: int, now: int, *, again: bool = False) -> b
     last = int.from_bytes(row.value, "big") if row else None
     if not again and last is not None and last <= now < last + GENERATION_SECONDS:
         return False
-    put = Put(name=name, value=swept.to_bytes(8, "big"), expires=_ALWAYS, expect=row.version if row else 0)
+    put = Put(name=name, value=swept.to_bytes(8, "big"), expires=ALWAYS, expect=row.version if row else 0)
     return custody.store.transact([put], now=now, durable=True) == "done"
 
 
