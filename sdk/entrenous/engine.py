@@ -453,7 +453,7 @@ class Engine:
 
     def take(self, handle: bytes, record_of: Callable[[ConsentRecord | None, bytes], ConsentRecord | None]) -> Erasure:
         """Store the choice that follows from the one in force; see `Custody.take`, and `choose`."""
-        return self._stored(handle, lambda policy, now: self.custody.take(handle, policy, record_of, now))
+        return self._anew(handle, lambda policy, now: self.custody.take(handle, policy, record_of, now))
 
     def object(self, handle: bytes, purposes: frozenset[str], source: str) -> Erasure:
         """Store an objection to some purposes; see `Custody.objection`.
@@ -465,11 +465,9 @@ class Engine:
         if not purposes <= policy.purposes.keys():
             known = ", ".join(policy.purposes)
             raise Malformed("names a purpose that the policy does not have", place="purposes", remedy=f"known: {known}")
-        return self._stored(
-            handle, lambda at, now: self.custody.objection(handle, at, purposes, source=source, now=now)
-        )
+        return self._anew(handle, lambda at, now: self.custody.objection(handle, at, purposes, source=source, now=now))
 
-    def _stored(self, handle: bytes, store: Callable[[PrivacyPolicy, int], Erasure]) -> Erasure:
+    def _anew(self, handle: bytes, store: Callable[[PrivacyPolicy, int], Erasure]) -> Erasure:
         """Store what changes a visitor's consent: what was decided under the one before comes first."""
         now = self.clock()
         with suppress(Exception):  # whatever fails there must not stand in the way of a withdrawal
