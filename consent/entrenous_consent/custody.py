@@ -213,10 +213,7 @@ class Custody:
         """
         writes = self._kept(standing, changed)
         writes += [one.put(guard=(standing.row, standing.generation)) for one in pending]
-        verdict = self.store.transact(writes, now=now, durable=False, brief=brief)
-        if verdict == "done":
-            self.counters.raise_shard(self.counters.shard_of(handle))
-        return verdict
+        return self._write(writes, (handle,), now, durable=False, brief=brief)
 
     def correct(
         self,
@@ -232,17 +229,20 @@ class Custody:
             detail: what the entry says beside who and when.
         """
         entry = self._audit("correction", standing.record.salt, handle, now, detail)
-        verdict = self.store.transact([*self._kept(standing, changed), entry], now=now, durable=True)
-        if verdict == "done":
-            self.counters.raise_shard(self.counters.shard_of(handle))
-        return verdict
+        return self._write([*self._kept(standing, changed), entry], (handle,), now, durable=True)
 
     def join(self, parts: Mapping[bytes, tuple[Standing, Sequence[tuple[Drawer, int]]]], now: int) -> Verdict:
         """Write drawers of several visitors back, by handle, all or nothing; durable. See `save`."""
         writes = [write for standing, changed in parts.values() for write in self._kept(standing, changed)]
-        verdict = self.store.transact(writes, now=now, durable=True)
+        return self._write(writes, parts, now, durable=True)
+
+    def _write(
+        self, writes: Sequence[Write], handles: Iterable[bytes], now: int, *, durable: bool, brief: bool = False
+    ) -> Verdict:
+        """Write all or nothing; then raise the shards of those it was about."""
+        verdict = self.store.transact(writes, now=now, durable=durable, brief=brief)
         if verdict == "done":
-            for handle in parts:
+            for handle in handles:
                 self.counters.raise_shard(self.counters.shard_of(handle))
         return verdict
 
