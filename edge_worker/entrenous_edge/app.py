@@ -53,32 +53,37 @@ class Worker:
     async def flag(self, request: Request) -> Response:
         """Evaluate one flag."""
         key = request.path_params["key"]
-        self.door.check_key(request)
-        try:
-            identifier, context = self._evaluation(request, await read_json(request))
-        except _FlagProblem as error:
-            return answer({"key": key, "errorCode": error.code, "errorDetails": error.message}, status=400)
-        except Problem as error:
-            if error.code != "malformed":
-                raise
-            return answer({"key": key, "errorCode": "PARSE_ERROR", "errorDetails": error.message}, status=400)
-        if key not in self._names():
+
+        def evaluate(identifier: str, context: Mapping[str, Any]) -> Response:
+            if key in self._names():
+                return answer(_evaluated(key, self._decide(request, identifier, key, context)))
             return answer({"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": "no such decision"}, status=404)
-        return answer(_evaluated(key, self._decide(request, identifier, key, context)))
+
+        return await self._evaluate(request, evaluate, key=key)
 
     async def flags(self, request: Request) -> Response:
         """Evaluate every flag."""
+
+        def evaluate(identifier: str, context: Mapping[str, Any]) -> Response:
+            found = [_evaluated(key, self._decide(request, identifier, key, context)) for key in self._names()]
+            return answer({"flags": found})
+
+        return await self._evaluate(request, evaluate)
+
+    async def _evaluate(
+        self, request: Request, evaluate: Callable[[str, Mapping[str, Any]], Response], **named: str
+    ) -> Response:
+        """Answer an evaluation, or what OFREP has a code of its own for, beside what is `named`."""
         self.door.check_key(request)
         try:
             identifier, context = self._evaluation(request, await read_json(request))
         except _FlagProblem as error:
-            return answer({"errorCode": error.code, "errorDetails": error.message}, status=400)
+            return answer({**named, "errorCode": error.code, "errorDetails": error.message}, status=400)
         except Problem as error:
             if error.code != "malformed":
                 raise
-            return answer({"errorCode": "PARSE_ERROR", "errorDetails": error.message}, status=400)
-        found = [_evaluated(key, self._decide(request, identifier, key, context)) for key in self._names()]
-        return answer({"flags": found})
+            return answer({**named, "errorCode": "PARSE_ERROR", "errorDetails": error.message}, status=400)
+        return evaluate(identifier, context)
 
     def _evaluation(self, request: Request, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return who is meant, and what of the context this bundle knows: clients of a page send more."""
@@ -186,10 +191,7 @@ class Worker:
         told = self.client.preview(body, gpc=gpc)
         if not told.accepted:
             raise _problem_of(told)
-        if request.headers.get(VISITOR_HEADER) is not None:
-            raise Problem(
-                "forbidden", "an identifier proves nothing: send the cookie, or a token of the shop's backend"
-            )
+        self.door.refuse_bare(request)
         asking = self.door.asking(request)
         if asking.proven:
             self.door.check_origin(request, asking)
@@ -214,8 +216,7 @@ class Worker:
     async def choices(self, request: Request) -> Response:
         """Return what whoever asks has chosen, and which purposes a banner is to ask for: none, and it stays away."""
         self.door.check_key(request)
-        if request.headers.get(VISITOR_HEADER) is not None:
-            raise Problem("forbidden", "an identifier proves nothing: send the cookie, or a token")
+        self.door.refuse_bare(request)
         asking, policy = self.door.asking(request), self.client.policy
         if asking.proven:
             outcome = await run_in_threadpool(self.client.visitor(asking.identifier).choices)

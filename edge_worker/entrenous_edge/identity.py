@@ -40,6 +40,9 @@ class Asking:
     by_cookie: bool
 
 
+_PROVES_NOTHING = "an identifier proves nothing: send the cookie, or a token of the shop's backend"
+
+
 class Door:
     """Reads what a request says of its sender.
 
@@ -94,11 +97,18 @@ class Door:
         """
         asking = self.asking(request)
         if not asking.proven:
-            raise Problem(
-                "forbidden", "an identifier proves nothing: send the cookie, or a token of the shop's backend"
-            )
+            raise Problem("forbidden", _PROVES_NOTHING)
         self.check_origin(request, asking)
         return asking
+
+    def refuse_bare(self, request: Request) -> None:
+        """Refuse an identifier in the header where only who is proven, or nobody, may ask.
+
+        Raises:
+            Problem: `forbidden`.
+        """
+        if request.headers.get(VISITOR_HEADER) is not None:
+            raise Problem("forbidden", _PROVES_NOTHING)
 
     def check_origin(self, request: Request, asking: Asking) -> None:
         """Refuse a write that a cookie authorises from a page of another site.
