@@ -1,74 +1,30 @@
 """Custody: the one place where consent, pseudonyms, vault and store meet.
 
-Whoever holds a handle asks here. Nothing is found, opened or written for a purpose that the visitor's consent record
-does not grant at that moment, and every write carries the consent row and generation it was made under, so that the
-store drops it if a withdrawal came in between.
-
-A visitor's rows: one `consent` row, and for each granted purpose a *hot* row (it carries the wrapped data key) and,
-where there is something to put in them, a *cold* and a *pending* row under the same key. All are named by eight bytes
-of a pseudonym, whose full length is bound in the ciphertext: a row of another visitor under the same name does not
-open, and is never overwritten. A pending row names its purpose and pseudonym in the clear, so that a release finds and
-opens what is due without knowing who it is about.
+Whoever holds a handle asks here: how consent stands, what the drawers of granted purposes hold (module `drawers`), and
+to take in a choice, an objection or an erasure. A visitor's choice lies in one `consent` row; rows of the last epoch
+are brought to this one at the first touch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
 
-from entrenous_consent import audit
-from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavailable
+from entrenous_consent.drawers import Drawers, Standing
+from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
-from entrenous_consent.pending import Pending, label, labelled
+from entrenous_consent.pending import label, labelled
 from entrenous_consent.policy import CONSENT_KEY, PrivacyPolicy
-from entrenous_consent.pseudonyms import keyed
 from entrenous_consent.records import SALT_BYTES, ConsentRecord, choose
-from entrenous_consent.store import Append, Delete, Erasure, Put, Row, Store, Verdict, Write
-from entrenous_consent.vault import Box, Vault
+from entrenous_consent.store import Delete, Erasure, Put, Store, Write
 
-__all__ = ["Custody", "Drawer", "Standing"]
+__all__ = ["Custody"]
 
 _TRIES = 8
 
 
-@dataclass(slots=True, kw_only=True)
-class Standing:
-    """A visitor's consent as it stands: the record, and what a write made under it must name."""
-
-    record: ConsentRecord
-    granted: frozenset[str]
-    epoch: int
-    row: bytes
-    generation: int
-    version: int
-    box: Box
-
-
-@dataclass(slots=True, kw_only=True)
-class Drawer:
-    """One visitor's record for one purpose, unlocked.
-
-    Attributes:
-        hot, cold: plaintext as stored; None where nothing is.
-        version, cold_version: what was read, 0 for absent.
-        wrapped: the wrapped key of a drawer that is new; None when the stored one stays.
-    """
-
-    purpose: str
-    name: bytes
-    cold_name: bytes
-    box: Box
-    hot: bytes | None
-    cold: bytes | None
-    version: int
-    cold_version: int
-    wrapped: bytes | None
-
-
-class Custody:
+class Custody(Drawers):
     """Everything kept about the visitors of one tenant.
 
     Args:
@@ -76,11 +32,9 @@ class Custody:
     """
 
     def __init__(self, store: Store, keyring: Keyring, counters: Counters, *, tenant: str, epoch: int) -> None:
-        self.store, self.keyring, self.counters = store, keyring, counters
-        self.vault = Vault(keyring, tenant)
+        super().__init__(store, keyring, counters, tenant=tenant)
         self.epoch = epoch
         self._fresh: int | None = None
-        self._mac = lru_cache(maxsize=64)(lambda key: keyed(key))
 
     def prepare(self, policy: PrivacyPolicy, now: int) -> None:
         """Make the current epoch's keys, so that no visitor waits for one or is the first to need it; and take on the
@@ -141,162 +95,6 @@ class Custody:
             version=row.version,
             box=box,
         )
-
-    def drawers(
-        self, handle: bytes, standing: Standing, purposes: Iterable[str], now: int, *, cold: bool = False
-    ) -> list[Drawer]:
-        """Return the unlocked drawers of those `purposes` that are granted; others are not even named.
-
-        Args:
-            cold: read the cold rows too.
-        """
-        wanted = [purpose for purpose in purposes if purpose in standing.granted]
-        named = [(purpose, self._pseudonym(handle, purpose, standing.epoch)) for purpose in wanted]
-        ends = (8, 16) if cold else (8,)
-        rows = iter(self.store.read_all([name[end - 8 : end] for _, name in named for end in ends], now))
-        return [self._drawer(purpose, name, next(rows), next(rows) if cold else None) for purpose, name in named]
-
-    def _drawer(self, purpose: str, pseudonym: bytes, row: Row | None, cold_row: Row | None) -> Drawer:
-        wrapped = None
-        if row is None:
-            box, wrapped = self.vault.create(purpose, pseudonym)
-        else:
-            box = self.vault.unlock(row.wrapped, purpose, pseudonym)
-        return Drawer(
-            purpose=purpose,
-            name=pseudonym[:8],
-            cold_name=pseudonym[8:16],
-            box=box,
-            hot=None if row is None else box.open(b"hot", row.value) or None,
-            cold=None if row is None or cold_row is None else box.open(b"cold", cold_row.value),
-            version=row.version if row else 0,
-            cold_version=cold_row.version if cold_row else 0,
-            wrapped=wrapped,
-        )
-
-    def pending(self, handle: bytes, standing: Standing, purpose: str, now: int) -> Pending | None:
-        """Return what the visitor is still to add to reports of a purpose; None where it is not granted.
-
-        Raises:
-            Unauthentic: it does not open. Unavailable: the store.
-        """
-        if purpose not in standing.granted:
-            return None
-        pseudonym = self._pseudonym(handle, purpose, standing.epoch)
-        hot, row = self.store.read_all((pseudonym[:8], pseudonym[16:24]), now)
-        if hot is None:
-            return None
-        box = self.vault.unlock(hot.wrapped, purpose, pseudonym)
-        value = None if row is None else box.open(b"pending", labelled(row.value)[2])
-        return Pending.of(row, purpose, pseudonym, box, value, standing.record.grants[purpose][1])
-
-    def save(
-        self,
-        handle: bytes,
-        standing: Standing,
-        changed: Sequence[tuple[Drawer, int]],
-        now: int,
-        *,
-        pending: Sequence[Pending] = (),
-        brief: bool = False,
-    ) -> Verdict:
-        """Write drawers back, each with its expiry, and pending rows, all or nothing; then raise the visitor's shard.
-
-        Args:
-            brief: a visitor waits: see `Store.transact`.
-
-        Returns:
-            `conflict` when another writer was first: read again and replay. `dropped` when consent moved on.
-
-        Raises:
-            Forbidden: a drawer of a purpose that `standing` does not grant.
-        """
-        writes = self._kept(standing, changed)
-        writes += [one.put(guard=(standing.row, standing.generation)) for one in pending]
-        return self._write(writes, (handle,), now, durable=False, brief=brief)
-
-    def correct(
-        self,
-        handle: bytes,
-        standing: Standing,
-        changed: Sequence[tuple[Drawer, int]],
-        detail: Mapping[str, object],
-        now: int,
-    ) -> Verdict:
-        """Write drawers back as `save` does, with the audit entry of a correction; durable.
-
-        Args:
-            detail: what the entry says beside who and when.
-        """
-        entry = self._audit("correction", standing.record.salt, handle, now, detail)
-        return self._write([*self._kept(standing, changed), entry], (handle,), now, durable=True)
-
-    def join(self, parts: Mapping[bytes, tuple[Standing, Sequence[tuple[Drawer, int]]]], now: int) -> Verdict:
-        """Write drawers of several visitors back, by handle, all or nothing; durable. See `save`."""
-        writes = [write for standing, changed in parts.values() for write in self._kept(standing, changed)]
-        return self._write(writes, parts, now, durable=True)
-
-    def _write(
-        self, writes: Sequence[Write], handles: Iterable[bytes], now: int, *, durable: bool, brief: bool = False
-    ) -> Verdict:
-        """Write all or nothing; then raise the shards of those it was about."""
-        verdict = self.store.transact(writes, now=now, durable=durable, brief=brief)
-        if verdict == "done":
-            for handle in handles:
-                self.counters.raise_shard(self.counters.shard_of(handle))
-        return verdict
-
-    def _kept(self, standing: Standing, changed: Sequence[tuple[Drawer, int]]) -> list[Write]:
-        """Return the writes that store drawers under the consent they were made under."""
-        writes: list[Write] = []
-        guard = (standing.row, standing.generation)
-        for drawer, expires in changed:
-            if drawer.purpose not in standing.granted:
-                raise Forbidden("is not granted", place=f"purpose {drawer.purpose}", remedy="ask for its drawer again")
-            hot = drawer.box.seal(b"hot", drawer.hot or b"")
-            writes.append(
-                Put(
-                    name=drawer.name,
-                    value=hot,
-                    expires=expires,
-                    expect=drawer.version,
-                    wrapped=drawer.wrapped,
-                    guard=guard,
-                )
-            )
-            if drawer.cold is not None:
-                cold = drawer.box.seal(b"cold", drawer.cold)
-                writes.append(
-                    Put(name=drawer.cold_name, value=cold, expires=expires, expect=drawer.cold_version, guard=guard)
-                )
-            elif drawer.wrapped is not None:
-                writes.append(Delete(drawer.cold_name))  # a cold row that outlived its key
-        return writes
-
-    def owed(self, now: int) -> list[Pending]:
-        """Return every pending row that is due, opened without a handle; what does not open is left out.
-
-        Raises:
-            Unavailable: the store.
-        """
-        found = []
-        for name, row in self.store.due(now):
-            try:
-                purpose, pseudonym, sealed = labelled(row.value)
-                hot = self.store.read(pseudonym[:8], now)
-                if hot is None or name != pseudonym[16:24]:
-                    continue
-                box = self.vault.unlock(hot.wrapped, purpose, pseudonym)
-                found.append(Pending.of(row, purpose, pseudonym, box, box.open(b"pending", sealed), row.expires))
-            except (Malformed, Unauthentic):
-                continue
-        return found
-
-    def settle(self, changed: Sequence[Pending], more: Sequence[Write], now: int) -> Verdict:
-        """Write pending rows that were `owed` back, with what a release adds, in one durable transaction; not `done`
-        when one of them has changed or gone since: read them again."""
-        kept = (one.put(guard=(one.name, one.generation)) for one in changed)
-        return self.store.transact([*kept, *more], now=now, durable=True)
 
     def choose(
         self, handle: bytes, policy: PrivacyPolicy, granted: frozenset[str], *, source: str, now: int
@@ -491,10 +289,3 @@ class Custody:
             writes.append(Delete(old_name[16:24], owed.version if owed else 0))
         if self.store.transact(writes, now=now, durable=False) == "done":
             self.counters.raise_shard(self.counters.shard_of(handle))
-
-    def _audit(self, kind: str, salt: bytes, handle: bytes, now: int, detail: Mapping[str, object]) -> Append:
-        subject = audit.commitment(salt, handle)
-        return Append(audit.log_name(now), audit.entry(kind, time=now, subject=subject, detail=detail))
-
-    def _pseudonym(self, handle: bytes, purpose: str, epoch: int) -> bytes:
-        return self._mac(self.keyring.epoch_key(purpose, epoch))(handle)

@@ -14,7 +14,7 @@ from typing import Any
 from entrenous.events import Event
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
-from entrenous_consent.policy import Report
+from entrenous_consent.policy import Purpose, Report
 
 __all__ = ["HOLDOUT", "OUTCOME", "Cell", "Contribution", "due_at", "pack_contributions", "unpack_contributions"]
 
@@ -37,8 +37,8 @@ class Contribution:
 
     Attributes:
         decision: what the experiment is about. cell: where the visitor counts.
-        consent_version: of the purpose, as it was granted. since: the exposure. until: the end of the window, Unix
-            seconds. contributed: a release has taken it; only this marker is left.
+        consent_version, chosen: of the purpose, as it was granted, and when that was. since: the exposure. until: the
+            end of the window, Unix seconds. contributed: a release has taken it; only this marker is left.
         orders: eight bytes for each distinct order, of its transaction's hash, or of its own.
         lines: ids of events that were counted, where the app gave any. revenue: minor units.
     """
@@ -46,6 +46,7 @@ class Contribution:
     decision: str
     cell: Cell
     consent_version: int
+    chosen: int
     since: int
     until: int
     contributed: bool = False
@@ -67,12 +68,18 @@ class Contribution:
         self.revenue += event.value or 0
         return True
 
+    def stands(self, purpose: Purpose, now: int) -> bool:
+        """Say whether the grant it was made under still counts, by the policy in force: of the version that it states,
+        and no older than a choice is kept there."""
+        return self.consent_version == purpose.consent_version and now < self.chosen + purpose.lifetime
+
     def marker(self) -> Contribution:
         """Return what is left once a release has taken it: no cell, no outcome."""
         return Contribution(
             decision=self.decision,
             cell=("", "", ""),
             consent_version=self.consent_version,
+            chosen=0,
             since=0,
             until=0,
             contributed=True,
@@ -120,6 +127,7 @@ def pack_contributions(contributions: Mapping[str, Contribution]) -> bytes:
                 one.decision,
                 list(one.cell),
                 one.consent_version,
+                one.chosen,
                 one.since,
                 one.until,
                 one.contributed,
@@ -145,7 +153,7 @@ def unpack_contributions(data: bytes | None) -> dict[str, Contribution]:
         return {}
     try:
         found = {}
-        for experiment, decision, cell, version, since, until, contributed, orders, lines, revenue in unpack(
+        for experiment, decision, cell, version, chosen, since, until, contributed, orders, lines, revenue in unpack(
             data, place="contributions", longest=_LIMIT
         ):
             arm, tranche, segment = cell
@@ -153,6 +161,7 @@ def unpack_contributions(data: bytes | None) -> dict[str, Contribution]:
                 decision=decision,
                 cell=(arm, tranche, segment),
                 consent_version=version,
+                chosen=chosen,
                 since=since,
                 until=until,
                 contributed=contributed,

@@ -26,7 +26,8 @@ from entrenous.enrolment import Enrolment
 from entrenous.events import Event
 from entrenous.profile import Cold, Hot, caps_within
 from entrenous.receipts import Key, Tally, Waiting
-from entrenous_consent.custody import Custody, Drawer, Standing
+from entrenous_consent.custody import Custody
+from entrenous_consent.drawers import Drawer, Standing
 from entrenous_consent.errors import Malformed, Unavailable
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import bucket

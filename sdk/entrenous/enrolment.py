@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from entrenous.active import Active, Trial
 from entrenous.contributions import OUTCOME, Contribution, due_at, pack_contributions, unpack_contributions
 from entrenous.events import Event
-from entrenous_consent.custody import Custody, Standing
+from entrenous_consent.custody import Custody
+from entrenous_consent.drawers import Standing
 from entrenous_consent.errors import Unavailable
 from entrenous_consent.pending import Pending
 from entrenous_consent.policy import PrivacyPolicy
@@ -74,6 +75,7 @@ class Enrolment:
                 decision=trial.decision,
                 cell=trial.cell(handle, tranche, standing.granted),
                 consent_version=standing.record.grants[purpose][0],
+                chosen=standing.record.time,
                 since=now,
                 until=now + trial.report.window_days * _DAY,
             )

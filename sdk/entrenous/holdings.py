@@ -18,8 +18,9 @@ from entrenous.engine import Engine
 from entrenous.reports import CrowdReport, read_report
 from entrenous.updates.retained import read_state
 from entrenous_consent import audit
-from entrenous_consent.custody import Custody, Standing
+from entrenous_consent.custody import Custody
 from entrenous_consent.dpo import host
+from entrenous_consent.drawers import Standing
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring

@@ -100,18 +100,17 @@ def _release(custody: Custody, active: Active, trial: Trial, now: int, below: Ca
 
 def _take(custody: Custody, policy: PrivacyPolicy, trial: Trial, now: int) -> list[tuple[Pending, Contribution | None]]:
     """Return the rows that hold a contribution to this trial that is due, changed to markers, and what was in them:
-    None where the purpose's consent version has moved on, so that it does not count."""
+    None where the grant it was made under counts no more."""
     experiment, purpose = trial.experiment.id, trial.experiment.purpose
     found: list[tuple[Pending, Contribution | None]] = []
-    for pending in custody.owed(now):
+    for pending in custody.owed(now, purpose):
         contributions = unpack_contributions(pending.value)
         one = contributions.get(experiment)
-        if pending.purpose != purpose or one is None or one.contributed or one.until > now:
+        if one is None or one.contributed or one.until > now:
             continue
         contributions[experiment] = one.marker()
         pending.value, pending.due = pack_contributions(contributions), due_at(contributions)
-        counts = one.consent_version == policy.purposes[purpose].consent_version
-        found.append((pending, one if counts else None))
+        found.append((pending, one if one.stands(policy.purposes[purpose], now) else None))
     return found
 
 

@@ -115,7 +115,7 @@ def test_who_did_not_grant_measuring_is_in_no_report(shop, crowd, exposed, noise
     exposed(5, {}, name="refused")
     for i in range(5):
         crowd.visitor(f"unknown-{i}").decide("promotion", "none")
-    assert not crowd._engine.custody.owed(NOON + 100 * DAY)
+    assert not crowd._engine.custody.owed(NOON + 100 * DAY, "measure")
     (report,) = _release(shop, crowd)
     assert _counts(report) == 0
 
@@ -157,7 +157,21 @@ def test_a_purpose_that_was_widened_is_measured_for_nobody_who_agreed_before(sho
     assert crowd.refresh().data["policy"] == 2
     (report,) = _release(shop, crowd)
     assert _counts(report) == 0
-    assert not crowd._engine.custody.owed(shop.clock.now)
+    assert not crowd._engine.custody.owed(shop.clock.now, "measure")
+
+
+def test_a_choice_that_the_policy_has_shortened_is_measured_for_nobody_it_has_run_out_for(
+    shop, crowd, exposed, noiseless
+):
+    exposed(30)
+    text = shop.policy.read_text()
+    purpose = text.partition("[purposes.measure]")[2]
+    shop.policy.write_text(text.replace(purpose, purpose.replace("lifetime_days = 180", "lifetime_days = 5", 1), 1))
+    shop.publish()
+    assert crowd.refresh().data["policy"] == 2
+    (report,) = _release(shop, crowd)
+    assert _counts(report) == 0
+    assert not crowd._engine.custody.owed(shop.clock.now, "measure")
 
 
 def test_nobody_is_in_two_releases_of_an_experiment(shop, crowd, exposed, noiseless):
@@ -198,7 +212,7 @@ def test_a_device_of_one_person_sends_nothing(shop, sink):
     visitor.consent(device.example_choices)
     visitor.decide("promotion", "none")
     visitor.observe("purchase", value=100, currency="EUR")
-    assert device._engine.custody.owed(NOON + 100 * DAY) == [], "nothing waits that will never be sent"
+    assert device._engine.custody.owed(NOON + 100 * DAY, "measure") == [], "nothing waits that will never be sent"
     assert "contributions" not in visitor.export().data["purposes"]["measure"]
     for day in (0, 60, 90, 400):
         shop.clock.now = NOON + day * DAY
@@ -265,7 +279,7 @@ def test_a_spent_budget_releases_nothing_and_drops_what_was_due(shop, exposed, s
     assert (outcome.accepted, outcome.cause) == (False, "forbidden")
     assert "4 of 4 epsilon" in outcome.message
     assert client.outbox() == []
-    assert client._engine.custody.owed(shop.clock.now) == []
+    assert client._engine.custody.owed(shop.clock.now, "measure") == []
 
 
 def test_the_cell_a_visitor_is_in_shows_in_no_report_of_many_draws(shop, crowd, exposed):
@@ -312,9 +326,9 @@ def test_an_exposure_that_can_not_be_kept_is_not_counted_and_the_visitor_does_no
     other = shop.open()._engine.custody.store
     with other._transaction(durable=False, deletes=False):
         assert visitor.decide("promotion", "none").reason in ("TARGETING_MATCH", "SPLIT")
-    assert crowd._engine.custody.owed(NOON + 100 * DAY) == []
+    assert crowd._engine.custody.owed(NOON + 100 * DAY, "measure") == []
     visitor.decide("promotion", "none")
-    assert len(crowd._engine.custody.owed(NOON + 100 * DAY)) == 1
+    assert len(crowd._engine.custody.owed(NOON + 100 * DAY, "measure")) == 1
 
 
 def test_a_visitor_who_moves_to_a_new_epoch_takes_the_contribution_along(shop, crowd, exposed, noiseless):

@@ -14,7 +14,8 @@ import pytest
 
 from entrenous_consent import sqlite
 from entrenous_consent.audit import commitment, log_name
-from entrenous_consent.custody import Custody, Drawer
+from entrenous_consent.custody import Custody
+from entrenous_consent.drawers import Drawer
 from entrenous_consent.errors import Forbidden, Unauthentic, Unavailable
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring, MemoryKeyProvider
@@ -684,9 +685,9 @@ def owe(custody: Custody, value: bytes = b"owed", *, due: int = NOW) -> None:
 
 def test_what_is_owed_is_found_without_a_handle_and_moves_with_its_visitor(custody):
     choose(custody, "history")
-    assert custody.owed(NOW) == []
+    assert custody.owed(NOW, "history") == []
     owe(custody)
-    [found] = custody.owed(NOW)
+    [found] = custody.owed(NOW, "history")
     assert (found.purpose, found.value, found.due) == ("history", b"owed", NOW)
     moved = custody.pending(ADA, custody.standing(ADA, POLICY, LATER), "history", LATER)
     assert (moved.value, moved.due) == (b"owed", NOW)
@@ -698,6 +699,21 @@ def test_nothing_is_pending_where_a_purpose_is_not_granted_or_its_row_is_gone(cu
     assert custody.pending(ADA, standing, "measure", NOW) is None
     custody.store.transact([Delete(name_of(custody, "history"))], now=NOW, durable=True)
     assert custody.pending(ADA, standing, "history", NOW) is None
+
+
+def test_what_is_owed_for_another_purpose_is_not_opened(custody, monkeypatch):
+    choose(custody, "history")
+    owe(custody)
+    monkeypatch.setattr(custody.vault, "unlock", lambda *_: pytest.fail("it was opened"))
+    assert custody.owed(NOW, "measure") == []
+
+
+def test_nothing_pending_is_written_for_a_purpose_that_is_not_granted(custody):
+    choose(custody, "history")
+    pending = custody.pending(ADA, custody.standing(ADA, POLICY, NOW), "history", NOW)
+    choose(custody, "measure")
+    with pytest.raises(Forbidden, match="is not granted"):
+        custody.save(ADA, custody.standing(ADA, POLICY, NOW), [], NOW, pending=[pending])
 
 
 @pytest.mark.parametrize("value", [b"garbage", msgpack.packb(["history", b"x" * 32]), msgpack.packb({}), None])
@@ -712,7 +728,7 @@ def test_a_pending_row_that_is_none_is_passed_over(custody, value):
     else:
         damaged = Put(name=name, value=value, expires=row.expires, expect=row.version, due=NOW)
         custody.store.transact([damaged], now=NOW, durable=True)
-    assert custody.owed(NOW) == []
+    assert custody.owed(NOW, "history") == []
 
 
 def test_a_correction_that_consent_has_overtaken_writes_nothing(host, custody):

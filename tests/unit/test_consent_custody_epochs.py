@@ -105,12 +105,12 @@ def enrol(custody, value, now=NOW):
 def test_a_release_counts_no_contribution_that_was_erased_and_harms_none_that_came_after(custody):
     choose(custody, "measure")
     enrol(custody, b"before")
-    [owed] = custody.owed(NOW)
+    [owed] = custody.owed(NOW, "measure")
     custody.erase(ADA, POLICY, NOW)
     choose(custody, "measure")
     enrol(custody, b"after")
     assert custody.settle([owed], [], NOW) == "dropped"
-    [owed] = custody.owed(NOW)
+    [owed] = custody.owed(NOW, "measure")
     assert owed.value == b"after"
     assert custody.settle([owed], [], NOW) == "done"
 
@@ -119,5 +119,5 @@ def test_a_contribution_that_moved_to_a_new_epoch_is_counted_there(custody):
     choose(custody, "measure", now=START - DAY)
     enrol(custody, b"waits", now=START - DAY)
     moved(custody)
-    [owed] = custody.owed(START)
+    [owed] = custody.owed(START, "measure")
     assert (owed.value, custody.settle([owed], [], START)) == (b"waits", "done")

@@ -107,7 +107,7 @@ def routes_of(app: Starlette) -> set[str]:
 
 
 def test_every_position_of_a_contribution_is_described():
-    held = {"a": Contribution(decision="d", cell=("x", "y", "z"), consent_version=1, since=1, until=2)}
+    held = {"a": Contribution(decision="d", cell=("x", "y", "z"), consent_version=1, chosen=1, since=1, until=2)}
     ((*entry,),) = msgpack.unpackb(pack_contributions(held))
     described = re.findall(r"^\| ([\d, ]+) \|", SECTIONS["Pending row and contribution"], re.MULTILINE)
     assert [int(one) for row in described for one in row.split(",")] == list(range(len(entry)))

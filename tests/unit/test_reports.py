@@ -37,7 +37,7 @@ RULE = read_bundle(demo.bundle_bytes(NOW)).manifest.decisions["promotion"]
 
 def contribution(**more) -> Contribution:
     given = {"decision": "promotion", "cell": ("ten_off", "cold", "personalize"), "consent_version": 1}
-    return Contribution(**given | {"since": NOW, "until": NOW + 30 * DAY} | more)
+    return Contribution(**given | {"chosen": NOW, "since": NOW, "until": NOW + 30 * DAY} | more)
 
 
 def purchase(time=NOW, value=4900, **more) -> Event:
