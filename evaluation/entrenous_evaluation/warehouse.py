@@ -65,7 +65,7 @@ class Warehouse:
             raise Missing("is not there", place=str(self.path), remedy="collect reports first, or check --database")
         with self._open(read_only=True) as database:
             rows = database.execute(
-                "select data from reports where ? in ('', tenant) and ? in ('', experiment) order by received, id",
+                "select data from reports where ? in ('', tenant) and ? in ('', experiment) order by received, rowid",
                 [tenant, experiment],
             ).fetchall()
         return [read_report(data) for (data,) in rows]

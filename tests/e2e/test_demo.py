@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from entrenous.reports import read_report
+from entrenous.reports import encode_report, read_report
 from entrenous_consent.keys import FileKeyProvider, Keyring
 from entrenous_consent.policy import parse_policy
 from entrenous_consent.pseudonyms import handle_of, keyed
@@ -167,6 +167,15 @@ def test_two_reports_left_and_their_bytes_can_be_read(told):
     assert (left.epsilon, left.lifetime) == (4.0, 12.0)
     assert left.audit["release"] == 2
     assert left.audit["erasure"] >= 2
+
+
+def test_reports_of_one_second_stay_in_the_order_they_came_in(told, tmp_path):
+    first, second = Warehouse(told[0] / "reports.duckdb").reports()
+    for number, order in enumerate([(first, second), (second, first)]):
+        warehouse = Warehouse(tmp_path / f"{number}.duckdb")
+        for one in order:
+            assert warehouse.add(one, encode_report(one), sender="edge", now=7)
+        assert warehouse.reports() == list(order)
 
 
 @pytest.mark.parametrize(("name", "figures"), [("demo.html", 2), ("bundle.card.html", 4)])
