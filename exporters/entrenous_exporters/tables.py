@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from entrenous.events import EVENT_NAMES, NUMBER_FIELDS
-from entrenous.features import ANY, DECAY_SCALE, DERIVED, KINDS, SECONDS, Feature
+from entrenous.features import ANY, DECAY_SCALE, DERIVED, KINDS, SECONDS, Feature, derived
 from entrenous_consent.errors import Malformed
 from entrenous_exporters._aggregates import QUERIES, coding, parts_of, query_of
 
@@ -201,10 +201,7 @@ def _column(field: str) -> str:
 def _context(feature: Feature, asked: pa.Table) -> tuple[NDArray[np.float32], int]:
     """Return the column, and in how many rows float32 changed a whole number."""
     if feature.field in DERIVED:
-        as_of = asked["as_of"].to_numpy()
-        # Day 0 of Unix time was a Thursday.
-        derived = as_of // 3600 % 24 if feature.field == "hour" else (as_of // _DAY + 3) % 7
-        return np.asarray(derived, dtype=np.float32), 0
+        return np.asarray(derived(feature.field, asked["as_of"].to_numpy()), dtype=np.float32), 0
     column = asked[_column(feature.field)]
     if feature.values:
         column = pc.index_in(column, value_set=pa.array(feature.values, pa.string()))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from entrenous.bundle import Bundle, Cap, DecisionRule, Experiment, Manifest, Pattern
 from entrenous.contributions import HOLDOUT, Cell
 from entrenous.decision import Basis
-from entrenous.features import DERIVED, Feature, Plan, compile_plan
+from entrenous.features import DERIVED, Feature, Plan, compile_plan, derived
 from entrenous.profile import RECEIPT_DAYS
 from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
@@ -133,6 +133,12 @@ class Active:
     def decisions(self) -> Mapping[str, DecisionRule]:
         """The bundle's decisions by name."""
         return self.bundle.manifest.decisions if self.bundle else {}
+
+    def tell_time(self, head: Any, granted: frozenset[str], now: int) -> None:
+        """Fill the columns of a vector that the clock says, for granted purposes only."""
+        for position, name, purpose in self.derived:
+            if purpose in granted:
+                head[position] = derived(name, now)
 
     @property
     def measured(self) -> frozenset[str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import nan
+from math import isfinite, nan
 from typing import Any
 
 from entrenous.active import Active
+from entrenous.targeting import float32
 from entrenous_consent.errors import Malformed
 
 __all__ = ["columns_of"]
-
-_FLOAT32_ENDS = 2.0**128 - 2.0**103
-"""From here on a number rounds to an infinite float32."""
 
 
 def columns_of(context: Mapping[str, Any], active: Active, granted: frozenset[str]) -> list[tuple[int, float]]:
@@ -44,14 +42,6 @@ def columns_of(context: Mapping[str, Any], active: Active, granted: frozenset[st
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Malformed("expected a number", place=f"context.{key}")
         else:
-            supplied.append((position, _float32(value)))
+            number = float32(value)  # as the central engine holds it
+            supplied.append((position, number if isfinite(number) else nan))
     return supplied
-
-
-def _float32(number: float) -> float:
-    """Return a context number as the central engine holds it: NaN where float32 has no finite value for it."""
-    try:
-        number = float(number)
-    except OverflowError:
-        return nan
-    return number if abs(number) < _FLOAT32_ENDS else nan

@@ -266,9 +266,7 @@ class Engine:
                 for route, cap in capped:
                     if route.purpose == drawer.purpose:
                         counted[route.name] = caps_within(hot.caps, route.name, days=cap.days, now=now)
-        for position, field, purpose in active.derived:
-            if purpose in granted:
-                head[position] = now // 3600 % 24 if field == "hour" else (now // 86_400 + 3) % 7
+        active.tell_time(head, granted, now)
         return _Open(
             withdrawals=withdrawals,
             shard=shard,

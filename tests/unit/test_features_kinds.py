@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from tests.features import DAY, HOUR, NOON, bought, folded
 
 from entrenous.events import Event
-from entrenous.features import DECAY_SCALE, decay_weights, slot
+from entrenous.features import DECAY_SCALE, decay_weights, derived, slot
 
 MIDNIGHT = NOON - NOON % DAY
 LISTED = {"field": "brand", "values": ["a", "b", "c"]}
@@ -21,6 +22,13 @@ def at(*times, **fields):
 
 def brands(*pairs):
     return [bought(time, brand=brand) for time, brand in pairs]
+
+
+def test_the_clock_says_the_utc_hour_and_the_weekday_from_monday():
+    for seconds in (0, 3_599, 1_709_164_799, 1_709_164_800, 1_790_000_000):
+        clock = datetime.fromtimestamp(seconds, UTC)
+        assert (derived("hour", seconds), derived("weekday", seconds)) == (clock.hour, clock.weekday())
+    np.testing.assert_array_equal(derived("weekday", np.array([0, 345_600])), [3, 0])
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tests.rules import PAGE, SEGMENTS, permit, target
 
 from entrenous.bundle import encode_bundle, read_bundle
+from entrenous.context import columns_of
 from entrenous.openfeature import Provider
 from entrenous.targeting import Supplied, compile_gate
 from entrenous_consent.errors import Forbidden, Malformed
@@ -164,7 +167,7 @@ def test_the_models_own_context_is_seen_as_the_model_sees_it(shop):
     narrowed = gate.within(frozenset({"personalize"}))
     head = [float("nan")] * len(features)
     assert narrowed.admits(head, [(hour, 4.0), (taste, 2.0)], None, 0)
-    assert narrowed.admits(head, [(hour, 3.0 + 1e-12), (taste, 2.0), (0, 1.0)], None, 0) is False
+    assert narrowed.admits(head, [(hour, 3.0), (taste, 2.0), (0, 1.0)], None, 0) is False
     head[hour], head[taste] = 4.0, 2.0
     assert narrowed.admits(head, [], None, 0)
     assert not narrowed.admits(head, [(hour, float("nan"))], None, 0), "a context that is no number is absent"
@@ -253,3 +256,14 @@ def test_a_key_that_a_feature_has_already_is_refused(shop, name):
     data = encode_bundle(replace(read.manifest, context=(context,)), read.models)
     with pytest.raises(Malformed, match=r"manifest\.context\[0\]\.name: is declared twice"):
         read_bundle(data)
+
+
+@pytest.mark.parametrize(
+    ("number", "seen"),
+    [(3.0 + 1e-12, 3.0), (16_777_217, 16_777_216.0), (1e39, math.nan), (10**400, math.nan), (-math.inf, math.nan)],
+)
+def test_a_context_number_is_what_float32_holds_for_model_and_rule_alike(number, seen):
+    active = SimpleNamespace(supplied={"size": (4, "personalize", None)}, context=frozenset())
+    ((position, value),) = columns_of({"size": number}, active, frozenset({"personalize"}))
+    assert position == 4
+    assert value == seen or (math.isnan(value) and math.isnan(seen))

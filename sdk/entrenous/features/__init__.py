@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrenous.features.declare import Feature, parse_feature, parse_schema, stamp
-from entrenous.features.kinds import ANY, DECAY_SCALE, DERIVED, HALF_HOUR, KINDS, SECONDS, decay_weights, slot
+from entrenous.features.kinds import ANY, DECAY_SCALE, DERIVED, HALF_HOUR, KINDS, SECONDS, decay_weights, derived, slot
 from entrenous.features.state import Plan, State, compile_plan
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "State",
     "compile_plan",
     "decay_weights",
+    "derived",
     "parse_feature",
     "parse_schema",
     "slot",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 __all__ = [
     "ANY",
@@ -20,6 +21,7 @@ __all__ = [
     "SLOTS_A_DAY",
     "Kind",
     "decay_weights",
+    "derived",
     "slot",
 ]
 
@@ -78,6 +80,14 @@ KINDS: Mapping[str, Kind] = {
     "sum": Kind(reads="number", zero=True),
     "top": Kind(reads="category", coded=True),
 }
+
+
+def derived(field: str, seconds: Any) -> Any:
+    """Return what the clock says at a Unix time, or at each of an array: the UTC `hour`, or the `weekday`, Monday 0.
+
+    Day 0 of Unix time was a Thursday.
+    """
+    return seconds // SECONDS["hour"] % 24 if field == "hour" else (seconds // SECONDS["day"] + 3) % 7
 
 
 @lru_cache(maxsize=256)

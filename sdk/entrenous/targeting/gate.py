@@ -12,7 +12,7 @@ from typing import Any
 
 from entrenous.features import Feature
 from entrenous.targeting.closures import Rule, compile_rule
-from entrenous.targeting.form import NOW, Variable, features_as_variables, float32
+from entrenous.targeting.form import NOW, Variable, features_as_variables
 from entrenous.targeting.supplied import Supplied
 
 __all__ = ["Gate", "Narrowed", "compile_gate", "variables_of"]
@@ -76,7 +76,8 @@ class Narrowed:
         """Say whether the decision is for this visitor, now.
 
         Args:
-            head: the feature vector, NaN where withheld or missing. supplied: columns that this decision brings along.
+            head: the feature vector, NaN where withheld or missing. supplied: columns that this decision brings along,
+                as float32 holds them.
             context: the caller's context. now: Unix seconds.
 
         Raises:
@@ -91,7 +92,7 @@ class Narrowed:
                 known[name] = values[int(value)] if values else value
         for position, value in supplied:
             if position in self._at:
-                self._take(known, position, float32(value))
+                self._take(known, position, value)
         if context:
             for one in self._context:
                 if one.name in context:
