@@ -1,4 +1,4 @@
-"""What a visitor did: one event, checked strictly and held in eight fields.
+"""What a visitor did: one event, checked strictly and held in a few fields.
 
 Names are GA4's recommended e-commerce events plus `page_view`, `search`, `login`, `sign_up` and `share`
 (developers.google.com/analytics/devguides/collection/ga4/reference/events). Money is integer minor units with its
@@ -52,8 +52,8 @@ EVENT_NAMES = frozenset(
 )
 MONEY_FIELDS = ("price", "value")
 NUMBER_FIELDS = (*MONEY_FIELDS, "quantity")
-CATEGORY_FIELDS = ("brand", "category")
-LONGEST = {"brand": 128, "category": 128, "id": 128, "transaction_id": 128}
+CATEGORY_FIELDS = ("brand", "category", "colour", "item", "size")
+LONGEST = dict.fromkeys((*CATEGORY_FIELDS, "id", "transaction_id"), 128)
 LARGEST = {"price": 10**10, "value": 10**10, "quantity": 10**6}
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
@@ -68,7 +68,7 @@ class Event:
         id: eight bytes for idempotence, or empty; the app's own id is not kept.
         transaction: eight bytes that are the same for all lines of one order, or empty; the order's own id is not kept.
         price: money a unit, minor units. value: money of the line, minor units. quantity: units.
-        brand, category: as the shop names them, empty when absent.
+        brand, category, colour, item, size: as the shop names them, empty when absent; `item` numbers a product.
     """
 
     name: str
@@ -80,6 +80,9 @@ class Event:
     quantity: int | None = None
     brand: str = ""
     category: str = ""
+    colour: str = ""
+    item: str = ""
+    size: str = ""
 
 
 def _text(key: str, value: object) -> str:

@@ -69,7 +69,7 @@ def test_an_event_of_this_very_second_is_not_in_the_future():
         ("view_item", {}, True, "event.time", ""),
         ("view_item", {}, float(NOW), "event.time", ""),
         ("view_item", {}, "now", "event.time", ""),
-        ("view_item", {"colour": "red"}, NOW, "event", "remove it; known: brand, category"),
+        ("view_item", {"shade": "red"}, NOW, "event", "remove it; known: brand, category"),
         ("view_item", {7: "red"}, NOW, "event", "remove it; known: brand, category"),
         ("view_item", {"price": 4900}, NOW, "event.currency", "add the ISO 4217 code"),
         ("view_item", {"value": 4900}, NOW, "event.currency", "add the ISO 4217 code"),
