@@ -267,7 +267,8 @@ def test_context_of_another_type_is_refused_without_its_value(type_, value):
     [
         ({"name": "ip_address"}, "context[0].name"),
         ({"name": "javascript"}, "context[0].name"),
-        ({"category": "user.device.ip_address"}, "context[0].name"),
+        ({"category": "user.device.ip_address"}, "context[0].category"),
+        ({"category": "user.contact.email.work"}, "context[0].category"),
         ({"name": "spent"}, "context[0].name"),
         ({"name": "channel"}, "context[0].name"),
         ({"name": "way_in"}, "context[0].name"),
@@ -281,6 +282,23 @@ def test_raw_addresses_scripts_and_names_that_mean_two_things_are_refused(change
     with pytest.raises(Malformed) as refused:
         parse_supplied([table], SCHEMA)
     assert refused.value.place == place
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"field": "ip_address"}, "features[0].field"),
+        ({"field": "javascript"}, "features[0].field"),
+        ({"name": "client_ip"}, "features[0].name"),
+        ({"category": "user.device.ip_address"}, "features[0].category"),
+        ({"category": "user.contact.email"}, "features[0].category"),
+    ],
+)
+def test_raw_addresses_and_scripts_are_refused_as_a_models_context_too(change, place):
+    with pytest.raises(Malformed, match="raw address") as refused:
+        parse_schema([Table(WAY | ABOUT | change, "features[0]")])
+    assert refused.value.place == place
+    assert "supply what it stands for" in refused.value.remedy
 
 
 def test_a_field_that_a_feature_sums_is_no_name_that_is_taken():

@@ -60,6 +60,7 @@ from typing import Any
 
 from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, NUMBER_FIELDS
 from entrenous.features.kinds import ANY, DERIVED, KINDS, LONGEST_WINDOW, MOST_RANKS, MOST_SLOTS, SECONDS
+from entrenous.raw import refuse_raw
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack
 from entrenous_consent.parsing import Table
@@ -167,6 +168,7 @@ def parse_feature(table: Table) -> Feature:
 
 def _context(table: Table) -> dict[str, Any]:
     field = table.name("field")
+    refuse_raw(table, "name", "field")
     if field in RESERVED:
         raise table.refuse("field", "is a column of its own in a table of moments", "rename it")
     return {"field": field, "values": () if field in DERIVED else table.texts("values", ())}

@@ -4,9 +4,7 @@ A model's context is a column of numbers and listed values. A rule may read more
 several texts such as segments, true or false. Each key is declared with its type and the one purpose it serves, is
 permitted by the policy like a feature, and is used for this one decision: it is never stored, counted or reported.
 
-Two kinds of context are refused whoever asks. A *raw address* (IP or MAC) is an identifier: it singles out a household
-or a device, and a rule that lists addresses is a list of people. *Scripts* are code that nobody signed as such; a rule
-is data, bounded and typed, and nothing here evaluates text.
+Raw addresses and scripts are refused whoever asks (`entrenous.raw`).
 """
 
 from __future__ import annotations
@@ -16,42 +14,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrenous.features import Feature
+from entrenous.raw import refuse_raw
 from entrenous.targeting.form import NOW, TYPES, Variable, float32
 from entrenous.targeting.pattern import LONGEST_SUBJECT
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
 
-__all__ = ["MOST_SUPPLIED", "MOST_TEXTS", "REFUSED_CATEGORIES", "REFUSED_NAMES", "Supplied", "parse_supplied"]
+__all__ = ["MOST_SUPPLIED", "MOST_TEXTS", "Supplied", "parse_supplied"]
 
 MOST_SUPPLIED = 128
 """The most keys that a bundle may declare."""
 
 MOST_TEXTS = 64
 """The most texts that one key may hold."""
-
-REFUSED_NAMES = frozenset(
-    {
-        "client_ip",
-        "code",
-        "ip",
-        "ip_address",
-        "ipv4",
-        "ipv6",
-        "javascript",
-        "js",
-        "mac",
-        "mac_address",
-        "remote_addr",
-        "remote_address",
-        "script",
-        "user_ip",
-        "x_forwarded_for",
-    }
-)
-"""What a raw address or a script would be called."""
-
-REFUSED_CATEGORIES = ("user.device.ip_address", "user.device.mac_address")
-"""Fideslang data categories of raw addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +111,7 @@ def parse_supplied(tables: Iterable[Table], schema: Iterable[Feature]) -> tuple[
             source=table.text("source", longest=64),
         )
         table.close()
-        if one.name in REFUSED_NAMES or one.category.startswith(REFUSED_CATEGORIES):
-            raise table.refuse("name", "is a raw address or a script", "supply what it stands for, such as a region")
+        refuse_raw(table, "name")
         if one.name in known:
             raise table.refuse("name", "is declared twice", "rename one")
         known.add(one.name)
