@@ -12,33 +12,58 @@ from __future__ import annotations
 
 from entrenous_consent.parsing import Table
 
-__all__ = ["REFUSED_CATEGORIES", "REFUSED_NAMES", "refuse_raw"]
+__all__ = ["REFUSED_CATEGORIES", "refuse_raw", "stands_for_raw"]
 
 REFUSED_CATEGORIES = ("user.contact.email", "user.device.ip_address", "user.device.mac_address")
 """Fideslang data categories of raw addresses."""
 
-REFUSED_NAMES = frozenset(
-    {
-        "client_ip",
-        "code",
-        "email",
-        "email_address",
-        "ip",
-        "ip_address",
-        "ipv4",
-        "ipv6",
-        "javascript",
-        "js",
-        "mac",
-        "mac_address",
-        "remote_addr",
-        "remote_address",
-        "script",
-        "user_ip",
-        "x_forwarded_for",
-    }
+_REMEDY = "supply what it stands for, such as a country, a region or a flag; see docs/targeting.md"
+_ANYWHERE = (
+    "email_address",
+    "email_hash",
+    "email_hashed",
+    "email_md5",
+    "email_sha1",
+    "email_sha256",
+    "forwarded_for",
+    "hashed_email",
+    "ip",
+    "ip4",
+    "ip6",
+    "ipaddr",
+    "ipaddress",
+    "ips",
+    "ipv4",
+    "ipv6",
+    "javascript",
+    "js",
+    "mac_addr",
+    "mac_address",
+    "mac_hash",
+    "macaddress",
+    "remote_addr",
+    "remote_address",
+    "remote_host",
+    "script",
+    "scripts",
 )
-"""What a raw address or a script would be called."""
+"""Words, or words in a row, that stand for a raw address or a script wherever they stand in a name."""
+
+_LAST = ("email", "emails", "e_mail", "mac")
+"""Words that do where nothing follows: an `email` is an address, an `email_campaign` is none."""
+
+_WHOLE = ("code", "snippet")
+"""Words that do where they are the whole name: a `country_code` is no script."""
+
+
+def stands_for_raw(name: str) -> bool:
+    """Say whether a short key is what a raw address or a script would be called."""
+    bounded = f"_{name}_"
+    return (
+        name in _WHOLE
+        or any(f"_{words}_" in bounded for words in _ANYWHERE)
+        or bounded.endswith(tuple(f"_{words}_" for words in _LAST))
+    )
 
 
 def refuse_raw(table: Table, *keys: str) -> None:
@@ -48,11 +73,8 @@ def refuse_raw(table: Table, *keys: str) -> None:
         Malformed: at the key that says so.
     """
     for key in keys:
-        if table.name(key) in REFUSED_NAMES:
+        if stands_for_raw(table.name(key)):
             raise table.refuse(key, "is a raw address or a script", _REMEDY)
     category = table.text("category", longest=200)
     if any(category == one or category.startswith(one + ".") for one in REFUSED_CATEGORIES):
         raise table.refuse("category", "is that of a raw address", _REMEDY)
-
-
-_REMEDY = "supply what it stands for, such as a country, a region or a flag; see docs/targeting.md"

@@ -301,6 +301,46 @@ def test_raw_addresses_and_scripts_are_refused_as_a_models_context_too(change, p
     assert "supply what it stands for" in refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "ip",
+            "client_ip",
+            "user_ip_v6",
+            "ip_address",
+            "last_ips",
+            "x_real_ip",
+            "ipv4",
+            "visitor_ipv6_hash",
+            "ipaddr",
+        ),
+        *("remote_addr", "http_remote_address", "x_forwarded_for", "mac", "wifi_mac", "mac_address", "device_mac_addr"),
+        *("email", "customer_email", "email_hash", "hashed_email_2", "email_sha256", "e_mail", "login_email_address"),
+        *("js", "page_js", "javascript", "custom_script", "code", "snippet"),
+    ],
+)
+def test_a_name_with_a_word_for_a_raw_address_or_a_script_is_refused_wherever_it_stands(name):
+    with pytest.raises(Malformed, match=r"context\[0\]\.name: is a raw address or a script"):
+        parse_supplied([Table({"name": name, "type": "text", **ABOUT}, "context[0]")], ())
+    with pytest.raises(Malformed, match=r"features\[0\]\.field: is a raw address or a script"):
+        parse_schema([Table(WAY | ABOUT | {"field": name}, "features[0]")])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("zip", "ship_method", "equipment", "tips", "recipe", "clip_seen", "ripe", "shipping", "membership", "vip"),
+        *("mac_os", "machine", "stomach", "email_campaign", "email_opened", "emailing", "address_country", "addressed"),
+        *("country_code", "promo_code", "code_postal", "description", "manuscript", "subscription", "jsx", "remote"),
+    ],
+)
+def test_a_name_that_only_resembles_one_is_taken(name):
+    (one,) = parse_supplied([Table({"name": name, "type": "text", **ABOUT}, "context[0]")], ())
+    assert one.name == name
+    assert parse_schema([Table(WAY | ABOUT | {"field": name})])[0].field == name
+
+
 def test_a_field_that_a_feature_sums_is_no_name_that_is_taken():
     (one,) = parse_supplied([Table({"name": "value", "type": "number", **ABOUT}, "context[0]")], SCHEMA)
     assert one.name == "value"
