@@ -13,6 +13,7 @@ from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.targeting import NOW, Rule, compile_rule, features_as_variables
 from entrenous_consent.errors import Forbidden
 
+BOUGHT = {"bought_orders_90d", "bought_spent_90d", "bought_last_90d"}
 CONDITIONS = ("bought_orders_90d > 0.0", "bought_orders_90d <= 0.0")
 
 
@@ -38,6 +39,11 @@ def test_a_withheld_feature_influences_no_rule(shop, key, condition):
     assert {(one.value, one.reason, one.cause, one.tranche) for one in answers} == {
         ("none", "DEFAULT", "ineligible", "")
     }
+    for basis in (one.receipt.basis for one in answers):
+        assert dict(basis.consents).keys() == {"personalize"}, (
+            "the rule was not asked, and so used no purpose of its own"
+        )
+        assert {name for name in basis.withheld if name.startswith("bought_")} == BOUGHT
     none, many = (decided(client, purchases, client.example_choices).cause for purchases in (0, 7))
     assert none != many, "where it is granted, the rule tells them apart"
 
