@@ -82,6 +82,23 @@ def test_the_receipt_names_the_purposes_that_the_rule_used(shop):
     assert closed.withheld == ("bought_orders_90d", "bought_spent_90d", "bought_last_90d")
 
 
+def test_a_scored_answer_names_the_purpose_that_its_rule_alone_used(shop):
+    """The decision is for `personalize` and the model's pattern too; it is the rule that looked at purchases."""
+    target(shop, "bought_orders_90d >= 0.0")
+    read = read_bundle(shop.bundle.read_bytes())
+    rule = read.manifest.decisions["promotion"]
+    narrow = tuple(pattern for pattern in rule.patterns if pattern.purposes == ("personalize",))
+    client = shop.open()
+    active = client._engine.active
+    manifest = replace(read.manifest, decisions={"promotion": replace(rule, patterns=narrow)})
+    route = active._route(manifest, "promotion", frozenset({"personalize", "history"}))
+    for result in (*route.results, *route.held, *route.capped, route.ineligible):
+        assert {"history", "personalize"} <= dict(result.basis.consents).keys()
+    closed = active._route(manifest, "promotion", frozenset({"personalize"}))
+    for result in (*closed.results, *closed.capped, closed.ineligible):
+        assert "history" not in dict(result.basis.consents)
+
+
 def test_a_model_that_reads_less_than_the_rule_says_so_in_the_receipt(shop):
     """The pattern without purchases, and a rule on them: one is looked at, the others are withheld."""
     target(shop, "bought_orders_90d >= 0.0")
