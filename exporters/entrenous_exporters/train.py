@@ -111,7 +111,7 @@ def make_bundle(spec: TrainingSpec, policy: PrivacyPolicy, built: Built, *, card
     """
     cuts, tolerance = built.cuts, built.tolerance
     manifest = _manifest(spec, cuts, tolerance, created=created, card=sha256(card).digest())
-    _permit(manifest, policy)
+    _refuse(policy.permits(manifest.request()), manifest)
     data = encode_bundle(manifest, {spec.decision.name: built.model})
     if len(data) > BUNDLE_LIMIT:
         raise Malformed(f"is larger than {BUNDLE_LIMIT} bytes", place=f"bundle {spec.name}", remedy="use fewer trees")
@@ -126,18 +126,21 @@ def check_permitted(spec: TrainingSpec, policy: PrivacyPolicy) -> None:
     """
     manifest = _manifest(spec, ((),) * len(spec.decision.patterns), 0.0, created=0, card=b"")
     request = manifest.request()
-    for rule in (spec.decision.targeting, spec.decision.exclude):
-        refusals = rule.refusals(policy, request) if rule else ()
-        if refusals:
-            remedy = "read what the policy permits, or ask the DPO"
-            raise Forbidden("; ".join(refusals), place=f"bundle {manifest.name}", remedy=remedy)
-    _permit(manifest, policy)
+    placed = [
+        refusal
+        for rule in (spec.decision.targeting, spec.decision.exclude)
+        if rule is not None
+        for refusal in rule.refusals(policy, request)
+    ]
+    said = frozenset(refusal.line for refusal in placed)
+    lines = [f"{refusal.place}: {refusal.line}" for refusal in placed]
+    _refuse([*lines, *(line for line in policy.permits(request) if line not in said)], manifest)
 
 
-def _permit(manifest: Manifest, policy: PrivacyPolicy) -> None:
-    refusals = policy.permits(manifest.request())
+def _refuse(refusals: Sequence[str], manifest: Manifest) -> None:
     if refusals:
-        raise Forbidden("; ".join(refusals), place=f"bundle {manifest.name}", remedy="change the spec or ask the DPO")
+        remedy = "change the spec, or ask the DPO to sign a policy that permits it"
+        raise Forbidden("; ".join(refusals), place=f"bundle {manifest.name}", remedy=remedy)
 
 
 def _manifest(

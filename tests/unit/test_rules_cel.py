@@ -249,6 +249,24 @@ def test_a_rule_that_the_policy_does_not_permit_is_refused_with_its_place(policy
     assert refused.value.what == f"decision.targeting, line 2, column 3: {why}"
 
 
+def test_every_refusal_is_named_at_once_and_none_twice():
+    """Of both rules with their places, and of what no rule reads: nobody learns of the second by mending the first."""
+    text = (files("entrenous.demo") / "policy.toml").read_text()
+    text = text.replace('"bought_*"', '"sold_*"').replace('"hour"', '"minute"')
+    spec = spec_of(targeting=TARGETING, exclude="hour < 6 && bought_orders_90d > 0")
+    with pytest.raises(Forbidden) as refused:
+        check_permitted(spec, parse_policy(text.encode()))
+    lines = refused.value.what.split("; ")
+    names = "the policy names no such feature"
+    assert lines == [
+        f"decision.targeting, line 2, column 3: features.page_url: {names}",
+        f"decision.exclude, line 1, column 1: features.hour: {names}",
+        f"decision.exclude, line 1, column 13: features.bought_orders_90d: {names}",
+        f"features.bought_last_90d: {names}",
+        f"features.bought_spent_90d: {names}",
+    ]
+
+
 def test_a_missing_parser_is_said_in_one_line(monkeypatch):
     import sys
 

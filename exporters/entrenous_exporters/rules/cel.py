@@ -21,7 +21,7 @@ from entrenous.targeting import LONGEST_RULE, NOW, Misfit, Variable, check_tree,
 from entrenous_consent.errors import Malformed
 from entrenous_consent.policy import PrivacyPolicy, Request
 
-__all__ = ["Written", "write_rule"]
+__all__ = ["Refused", "Written", "write_rule"]
 
 _DEEPEST = 64
 _PASSING = frozenset(
@@ -72,6 +72,18 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """One thing that the policy does not permit.
+
+    Attributes:
+        place: where the rule reads it first. line: the refusal, as the policy words it.
+    """
+
+    place: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """A rule that was read.
 
@@ -85,18 +97,18 @@ class Written:
     reads: Mapping[str, Place]
     place: str
 
-    def refusals(self, policy: PrivacyPolicy, request: Request) -> tuple[str, ...]:
-        """Return why the policy does not permit what this rule reads, a line each with its place in the text.
+    def refusals(self, policy: PrivacyPolicy, request: Request) -> tuple[Refused, ...]:
+        """Return what the policy does not permit of what this rule reads, each with its place in the text.
 
         Args:
             request: what the bundle asks, the rule's variables among it.
         """
-        found = []
-        for asked in request.features:
-            if asked.name in self.reads:
-                where = _spoken(self.place, self.reads[asked.name])
-                found += [f"{where}: {line}" for line in policy.permits(Request(features=(asked,), decisions=()))]
-        return tuple(found)
+        return tuple(
+            Refused(place=_spoken(self.place, self.reads[asked.name]), line=line)
+            for asked in request.features
+            if asked.name in self.reads
+            for line in policy.permits(Request(features=(asked,), decisions=()))
+        )
 
 
 def write_rule(text: str, variables: Mapping[str, Variable], *, place: str = "rule") -> Written:
