@@ -42,7 +42,9 @@ numbers = st.recursive(
 comparisons = st.builds(
     "{} {} {}".format, numbers, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), NUMBERS | st.sampled_from("xyz")
 )
-texts = st.builds("{}.{}('{}')".format, st.sampled_from("st"), st.sampled_from(["startsWith", "endsWith"]), WORDS)
+texts = st.builds(
+    "{}.{}('{}')".format, st.sampled_from("st"), st.sampled_from(["startsWith", "endsWith", "contains"]), WORDS
+)
 matching = st.builds("{}.matches('{}')".format, st.sampled_from("st"), st.sampled_from(["^a", "b$", "a.*b", "[ab]{2}"]))
 listed = st.builds("x in {}".format, st.lists(NUMBERS, min_size=1, max_size=4, unique=True))
 conditions = st.recursive(
@@ -102,6 +104,23 @@ def test_a_rule_says_what_another_implementation_of_cel_says(text, three, two):
     assert rule.matches(known) <= rule.excludes(known)
     if rule.matches(known) == rule.excludes(known):  # else it met an error, where CEL may answer all the same
         assert rule.matches(known) == peer
+
+
+@settings(max_examples=200, deadline=None)
+@given(conditions, st.tuples(NUMBERS, NUMBERS, NUMBERS), st.tuples(WORDS, WORDS), st.sets(st.sampled_from("xyzst")))
+def test_a_rule_that_misses_anything_never_matches_and_always_excludes(text, three, two, missing):
+    """Whatever else is there and whatever part decides first: before it or after it, absent is absent."""
+    try:
+        rule = compile_rule(write_rule(text, VARIABLES).tree, VARIABLES)
+    except Malformed:
+        return
+    values = dict(zip("xyz", three, strict=True)) | dict(zip("st", two, strict=True))
+    there = {NOW: 0} | {name: value for name, value in values.items() if name not in missing}
+    if missing.intersection(rule.reads):
+        assert (rule.matches(there), rule.excludes(there)) == (False, True)
+    else:
+        whole = {NOW: 0} | values
+        assert (rule.matches(there), rule.excludes(there)) == (rule.matches(whole), rule.excludes(whole))
 
 
 def _as_cel(values: dict[str, float | str]) -> dict[str, celpy.celtypes.Value]:
