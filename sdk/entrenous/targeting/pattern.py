@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -279,6 +279,10 @@ class _Reader:
         return chars
 
 
+_Row = list[Any]
+"""A state: by symbol, the row of the next one; last, whether a text may end here."""
+
+
 class Automaton:
     """A compiled pattern.
 
@@ -290,30 +294,33 @@ class Automaton:
         states: how many rows there are.
     """
 
-    __slots__ = ("_ascii", "_begin", "_codes", "_found", "_named", "_rows", "states")
+    __slots__ = ("_ascii", "_begin", "_codes", "_named", "states")
 
     def __init__(
         self, symbols: dict[str, int], rows: list[list[int]], accepting: frozenset[int], begins: int, ends: int
     ) -> None:
         self.states = len(rows)
-        self._rows = [bytes(row) for row in rows]
         self._ascii = bytes(symbols.get(chr(byte), _OTHER) for byte in range(256))
         self._codes = np.array([*sorted(map(ord, symbols)), 0xFFFFFFFF], np.uint32)
         self._named = np.array([*(symbols[char] for char in sorted(symbols)), _OTHER], np.uint8)
-        self._begin = self._after(0, _START, begins)
-        self._found = tuple(self._after(state, _END, ends) in accepting for state in range(self.states))
 
-    def _after(self, state: int, symbol: int, times: int) -> int:
-        for _ in range(times):
-            state = self._rows[state][symbol]
-        return state
+        def after(state: int, symbol: int, times: int) -> int:
+            for _ in range(times):
+                state = rows[state][symbol]
+            return state
+
+        linked: list[_Row] = [[] for _ in rows]
+        for state, row in enumerate(rows):
+            linked[state] += [linked[reached] for reached in row]
+            linked[state].append(after(state, _END, ends) in accepting)
+        self._begin = linked[after(0, _START, begins)]
 
     def search(self, text: str) -> bool:
         """Say whether the pattern is found in `text`, which has at most `LONGEST_SUBJECT` characters."""
-        rows, state = self._rows, self._begin
+        row = self._begin
         for symbol in text.encode("ascii").translate(self._ascii) if text.isascii() else self._spelled(text):
-            state = rows[state][symbol]
-        return self._found[state]
+            row = row[symbol]
+        return row[-1]  # type: ignore[no-any-return]
 
     def _spelled(self, text: str) -> bytes:
         """Return the symbols of a text with characters beyond ASCII."""
