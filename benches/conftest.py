@@ -20,7 +20,7 @@ BASELINES = {
     "worker": "test_plain_reply",
     "signals": "test_base64_alone",
     "gate": "test_decision_with_and_without_the_gate",
-    "targeting": "test_the_condition_in_python",
+    "targeting": "test_identity_call_beside_rules",
 }
 
 

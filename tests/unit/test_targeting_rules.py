@@ -217,6 +217,7 @@ def test_what_is_not_reached_is_no_error():
         (["contains", "a", "a"], "[1]", "is a literal"),
         (["contains", P, ""], "[2]", "is empty"),
         (["contains", P, P], "[2]", "is not text"),
+        (["or", ["contains", P, "a" * 100], ["contains", P, "b" * 101]], "[2]", "looks for more than 200 characters"),
         (["matches", P, "(a+)+"], "[2]", "character 1 repeats what repeats inside"),
         (["or", *[["matches", P, "a"]] * (MOST_MATCHES + 1)], f"[{MOST_MATCHES + 1}]", "is a pattern beyond"),
         (["<", ["now"], ["time", 1.5]], "[2][1]", "is not an integer"),
@@ -232,6 +233,11 @@ def test_a_tree_of_another_form_is_refused_with_its_place(tree, place, what):
         read_tree(tree, MANY, place="targeting")
     assert what in refused.value.what
     assert refused.value.place.startswith(f"targeting{place}")
+
+
+def test_as_many_characters_as_a_rule_may_look_for_are_taken():
+    tree = ["or", ["contains", P, "a" * 100], ["contains", P, "b" * 100], ["ends_with", P, "c" * 100]]
+    assert read_tree(tree, VARIABLES, place="targeting")
 
 
 def test_a_tree_that_is_too_deep_is_refused():

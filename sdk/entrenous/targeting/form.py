@@ -37,6 +37,7 @@ __all__ = [
     "MOST_LISTED",
     "MOST_MATCHES",
     "MOST_NODES",
+    "MOST_SOUGHT",
     "MOST_VARIABLES",
     "NOW",
     "TYPES",
@@ -55,6 +56,8 @@ DEEPEST = 16
 MOST_VARIABLES = 32
 MOST_LISTED = 256
 MOST_MATCHES = 2
+MOST_SOUGHT = 200
+"""Characters that a rule may look for with `contains`, all of them together: what a text can cost grows with them."""
 LONGEST_TEXT = 200
 LONGEST_RULE = 4_096
 """The most characters of a rule as it is written, in CEL; the runtime sees none of them."""
@@ -168,7 +171,7 @@ class _Reader:
 
     def __init__(self, variables: Mapping[str, Variable]) -> None:
         self.variables = variables
-        self.nodes = self.matches = 0
+        self.nodes = self.matches = self.sought = 0
 
     def read(self, value: object, path: _Path) -> _Found:
         self.nodes += 1
@@ -280,6 +283,11 @@ class _Reader:
         needle = self._text(parts[1], (*path, 2))
         if not needle:
             raise Misfit((*path, 2), "is empty", "say what to look for")
+        if operator == "contains":
+            self.sought += len(needle)
+            if self.sought > MOST_SOUGHT:
+                remedy = "say it in one pattern with |, or split the rule"
+                raise Misfit(path, f"looks for more than {MOST_SOUGHT} characters with contains, in all", remedy)
         if operator == "matches":
             self.matches += 1
             if self.matches > MOST_MATCHES:
