@@ -9,7 +9,7 @@ import pytest
 from tests.shop import NOON
 
 from entrenous.bundle import read_bundle
-from entrenous.targeting import LONGEST_RULE, Variable
+from entrenous.targeting import LONGEST_RULE, MOST_SUPPLIED, Variable
 from entrenous_consent.errors import Forbidden, Malformed, Missing
 from entrenous_consent.policy import parse_policy
 from entrenous_exporters.build import Built
@@ -265,6 +265,14 @@ def test_every_refusal_is_named_at_once_and_none_twice():
         f"features.bought_last_90d: {names}",
         f"features.bought_spent_90d: {names}",
     ]
+
+
+def test_a_specification_declares_so_many_keys_and_no_more():
+    text = (files("entrenous_exporters.demo") / "generated.toml").read_text()
+    keys = [CONTEXT.replace("page_url", f"key_{i}") for i in range(MOST_SUPPLIED + 1)]
+    assert len(parse_spec((text + "".join(keys[:-1])).encode()).context) == MOST_SUPPLIED
+    with pytest.raises(Malformed, match=rf"context: holds more than {MOST_SUPPLIED} values"):
+        parse_spec((text + "".join(keys)).encode())
 
 
 def test_a_missing_parser_is_said_in_one_line(monkeypatch):

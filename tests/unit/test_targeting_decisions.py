@@ -12,7 +12,7 @@ from tests.rules import PAGE, SEGMENTS, permit, target
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.context import columns_of
 from entrenous.openfeature import Provider
-from entrenous.targeting import Supplied, compile_gate
+from entrenous.targeting import MOST_SUPPLIED, Supplied, compile_gate
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.packing import pack, unpack
 
@@ -273,6 +273,15 @@ def test_a_key_that_a_feature_has_already_is_refused(shop, name):
     data = encode_bundle(replace(read.manifest, context=(context,)), read.models)
     with pytest.raises(Malformed, match=r"manifest\.context\[0\]\.name: is declared twice"):
         read_bundle(data)
+
+
+def test_a_bundle_declares_so_many_keys_and_no_more(shop):
+    read = read_bundle(shop.bundle.read_bytes())
+    keys = tuple(replace(PAGE, name=f"key_{i}") for i in range(MOST_SUPPLIED + 1))
+    most = encode_bundle(replace(read.manifest, context=keys[:-1]), read.models)
+    assert read_bundle(most).manifest.context == keys[:-1]
+    with pytest.raises(Malformed, match=rf"manifest\.context: holds more than {MOST_SUPPLIED} values"):
+        read_bundle(encode_bundle(replace(read.manifest, context=keys), read.models))
 
 
 @pytest.mark.parametrize(
