@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from entrenous.events import Event
-from entrenous.features import ANY, Feature, Plan, compile_plan, parse_schema
+from entrenous.features import ANY, KINDS, Feature, Plan, compile_plan, parse_schema
 from entrenous_consent.parsing import Table
 
 HOUR, DAY = 3_600, 86_400
@@ -21,9 +21,13 @@ def schema(*features: dict[str, Any]) -> tuple[Feature, ...]:
     """Declarations of purchases in two days, where they don't say otherwise."""
     rules = {"purpose": "personalize", "category": "behaviour", "source": "app", "retention_days": 400}
     return parse_schema(
-        Table({"name": f"f{i}", "event": "purchase", "window": 2, **rules, **feature})
+        Table({"name": f"f{i}", "window": 2, **_heard(feature["kind"]), **rules, **feature})
         for i, feature in enumerate(features)
     )
+
+
+def _heard(kind: str) -> dict[str, str]:
+    return {"event": "purchase"} if KINDS[kind].events else {}
 
 
 def plan(*features: dict[str, Any]) -> Plan:

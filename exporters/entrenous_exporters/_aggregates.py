@@ -4,9 +4,9 @@ A moment sees whole buckets of its past and a part of its own. The past is there
 then joined; raw events are joined only within the moment's own bucket. Sums are integers from end to end, decimals of
 38 digits where a decay weight multiplies them: never a float, whose last bits depend on the order.
 
-Some numbers are quotients. They are asked for as two *parts*, declarations of simpler kinds, and divided afterwards:
-beside the kinds of `entrenous.features.kinds` a part may be `filled` (events that have the field), `chosen` (events
-with the one value) or `listed` (events with any listed value).
+Some numbers are made of others. They are asked for as *parts*, declarations of simpler kinds, and made afterwards:
+quotients by a division, interpretations as `entrenous.features.interpret` says. A part may also be `chosen`: events
+with the one value. Parts that are equal are asked for once, whichever features they are of.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 import ibis
 import pyarrow as pa
 
-from entrenous.features import HALF_HOUR, SECONDS, Feature, decay_weights, slot
+from entrenous.events import attribute_name
+from entrenous.features import HALF_HOUR, LATEST, SECONDS, Feature, decay_weights, derived, interpret, slot
 
 __all__ = ["QUERIES", "coding", "parts_of", "query_of"]
 
@@ -29,32 +30,42 @@ Parts = Mapping[str, Feature]
 """What one query answers: its columns and what each is."""
 
 _EXACT = "decimal(38, 0)"
+_DAY, _SATURDAY = SECONDS["day"], 5
+_FLOAT32 = 3.4028234e38
 _QUERY = {
     "first": "edges",
     "last": "edges",
+    "pause": "pauses",
     "session_length": "runs",
     "sessions": "sessions",
     "streak": "runs",
-    **dict.fromkeys(("affinity", "chosen", "distinct", "listed", "top"), "codes"),
+    **dict.fromkeys(("affinity", "chosen", "distinct", "listed", "squared", "top"), "codes"),
+    **dict.fromkeys(LATEST, "said"),
 }
 
 
-def parts_of(at: int, feature: Feature) -> dict[str, Feature]:
-    """Return the parts of the feature in column `at`, by name; of a quotient what is divided, then what it is by."""
-    above, below = f"f{at}", f"f{at}_by"
+def parts_of(feature: Feature) -> tuple[Feature, ...]:
+    """Return the parts of a feature; of a quotient what is divided, then what it is by. What changes no number, such as
+    its name, is left out, so that equal parts are equal."""
+    parts: tuple[Feature, ...]
     match feature.kind:
         case "mean":
-            return {above: replace(feature, kind="sum"), below: replace(feature, kind="filled")}
+            parts = (replace(feature, kind="sum"), replace(feature, kind="filled"))
         case "ratio":
-            return {above: replace(feature, kind="count"), below: replace(feature, kind="count", event=feature.per)}
+            counted = replace(feature, kind="count", per="")
+            parts = (counted, replace(counted, event=feature.per))
         case "share":
-            return {above: replace(feature, kind="chosen"), below: replace(feature, kind="listed")}
-    return {above: feature}
+            parts = (replace(feature, kind="chosen"), replace(feature, kind="listed", value=""))
+        case _:
+            parts = interpret.parts_of(feature) or (feature,)
+    return tuple(replace(part, name="", purpose="", category="", source="", retention_days=0) for part in parts)
 
 
 def query_of(part: Feature) -> tuple[Any, ...]:
     """Return what tells the queries apart: parts with the same are answered by one. The first is its name in `QUERIES`,
     the second the event, the third the seconds of a bucket."""
+    if part.kind in LATEST:
+        return "said", attribute_name(part.kind, part.field), SECONDS[part.unit], part
     seconds = HALF_HOUR if part.kind == "session_length" else SECONDS[part.unit]
     coded = (part.field, part.listed, part.slots) if part.listed or part.slots else ()
     return (_QUERY.get(part.kind, "numbers"), part.event, seconds, *coded)
@@ -66,6 +77,9 @@ def coding(events: Expression, part: Feature, met: Callable[[Expression], list[s
     Args:
         met: returns the distinct values of a column of `events`.
     """
+    if part.kind == "imported" and not part.listed:
+        number = events[part.field].try_cast("float64").cast("float32")
+        return events.mutate(code=number).filter(number.abs() <= _FLOAT32)
     if part.slots:
         values = [value for value in met(events[part.field]) if value]
         codes = [slot(value, part.slots) for value in values]
@@ -83,7 +97,7 @@ def _seen(
     measures: Measures,
     by: tuple[str, ...] = (),
 ) -> Expression:
-    """Return `row`, `age`, `by` and the measures: one line for each bucket that a moment sees, age 0 its own."""
+    """Return `row`, `now`, `age`, `by` and the measures: one line for each bucket that a moment sees, age 0 its own."""
     # Ibis divides as floats and floors: exact, since a second is far more than the last bit of time / seconds.
     points = points.mutate(now=(points.as_of // seconds).cast("int64"))
     events = events.mutate(bucket=(events.time // seconds).cast("int64"))
@@ -100,8 +114,8 @@ def _seen(
         events,
         [points.visitor == events.visitor, points.now == events.bucket, events.time <= points.as_of],
     )
-    partial = own.group_by("row", *by).aggregate(**measures(own))
-    columns = ("row", "age", *by, *measures(events))
+    partial = own.group_by("row", "now", *by).aggregate(**measures(own))
+    columns = ("row", "now", "age", *by, *measures(events))
     whole = past.mutate(age=past.now - past.bucket).select(*columns)
     return whole.union(partial.mutate(age=ibis.literal(0, "int64")).select(*columns))
 
@@ -124,7 +138,7 @@ def _numbers(points: Expression, events: Expression, seconds: int, parts: Parts)
     decayed = sorted({part.field for part in parts.values() if part.kind == "decayed_sum"})
     ways = {
         "sum": lambda column: column.sum().fill_null(0),
-        "filled": lambda column: column.count(),
+        "filled": lambda column: (column != "").sum().fill_null(0) if column.type().is_string() else column.count(),
         "max": lambda column: column.max(),
         "min": lambda column: column.min(),
     }
@@ -144,6 +158,12 @@ def _numbers(points: Expression, events: Expression, seconds: int, parts: Parts)
                 return seen.count(where=within)
             case "recency":
                 return seen.age.min(where=within)
+            case "age":
+                return seen.age.max(where=within)
+            case "peak":
+                return seen.n.max(where=within)
+            case "weekend_days":
+                return seen.count(where=within & (derived("weekday", (seen.now - seen.age) * _DAY) >= _SATURDAY))
             case "sum" | "filled":
                 return seen[f"{part.kind}_{part.field}"].sum(where=within)
             case "min":
@@ -171,6 +191,30 @@ def _runs(points: Expression, events: Expression, seconds: int, parts: Parts) ->
         return seen.n.sum(where=within & (seen.latest <= 1))
 
     return seen.group_by("row").aggregate(**{column: total(column, part) for column, part in parts.items()})
+
+
+def _pauses(points: Expression, events: Expression, seconds: int, parts: Parts) -> Expression:
+    """The most buckets from one with an event to the next."""
+    seen = _seen(points, events, seconds, _longest(parts), _counted)
+    seen = seen.mutate(before=seen.age.lead().over(group_by="row", order_by="age"))
+    pause = seen.before - seen.age
+    return seen.group_by("row").aggregate(
+        **{column: pause.max(where=seen.before < part.window) for column, part in parts.items()}
+    )
+
+
+def _said(points: Expression, said: Expression, seconds: int, parts: Parts) -> Expression:
+    """The code, or the number, of what was said last; of several in one second the greatest, and what holds first."""
+    ((column, part),) = parts.items()
+    known = points.join(said, [points.visitor == said.visitor, said.time <= points.as_of])
+    known = known.filter((known.as_of // seconds).cast("int64") - (known.time // seconds).cast("int64") < part.window)
+    if part.kind == "asked":
+        known = known.filter(known.code == part.listed.index(part.value))
+    order = [known.time.desc(), known.code.desc(), known.holds.desc()]
+    last = known.mutate(place=ibis.row_number().over(group_by="row", order_by=order))
+    last = last.filter(last.place == 0)
+    found = last.holds.cast("int64") if part.kind == "asked" else last.code
+    return last.filter(last.holds | (part.kind != "told")).select("row", **{column: found.cast("float64")})
 
 
 def _sessions(points: Expression, events: Expression, seconds: int, parts: Parts) -> Expression:
@@ -227,6 +271,8 @@ def _codes(points: Expression, events: Expression, seconds: int, parts: Parts) -
                 return codes[column].sum()
             case "distinct":
                 return codes.count(where=codes[column].notnull())
+            case "squared":
+                return (codes[column] * codes[column]).sum()
         # Weight first, then the code from above: the greatest key has the most weight, of equals the lower code.
         key = codes[column].cast(_EXACT) * size + (size - 1 - codes.code)
         found = key.max() if part.rank < 2 else key.collect(order_by=key.desc())[part.rank - 1]
@@ -239,7 +285,9 @@ QUERIES: Mapping[str, Callable[[Expression, Expression, int, Parts], Expression]
     "codes": _codes,
     "edges": _edges,
     "numbers": _numbers,
+    "pauses": _pauses,
     "runs": _runs,
+    "said": _said,
     "sessions": _sessions,
 }
 """Each returns `row` and the columns of its parts, for moments that see something at all."""

@@ -20,8 +20,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from entrenous.events import EVENT_NAMES, NUMBER_FIELDS
-from entrenous.features import ANY, DECAY_SCALE, DERIVED, KINDS, SECONDS, Feature, derived
+from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, NUMBER_FIELDS
+from entrenous.features import (
+    ANY,
+    DECAY_SCALE,
+    DERIVED,
+    INTERPRETATIONS,
+    KINDS,
+    LATEST,
+    PARTS,
+    SECONDS,
+    Feature,
+    derived,
+)
 from entrenous_consent.errors import Malformed
 from entrenous_exporters._aggregates import QUERIES, coding, parts_of, query_of
 
@@ -33,7 +44,7 @@ Expression = Any
 """An Ibis table expression."""
 
 _DAY = SECONDS["day"]
-_TYPES = {"number": "integer", "category": "string"}
+_TYPES = {**dict.fromkeys(NUMBER_FIELDS, "integer"), **dict.fromkeys(CATEGORY_FIELDS, "string")}
 _EXACT_IN_A_FLOAT = 1 << 53
 
 
@@ -58,22 +69,34 @@ def open_backend(*, threads: int = 1) -> Backend:
     return ibis.duckdb.connect(threads=threads, autoinstall_known_extensions=False, autoload_known_extensions=False)
 
 
-def feature_table(backend: Backend, schema: Sequence[Feature], events: Expression, moments: Expression) -> FeatureTable:
+def feature_table(
+    backend: Backend,
+    schema: Sequence[Feature],
+    events: Expression,
+    moments: Expression,
+    attributes: Expression | None = None,
+) -> FeatureTable:
     """Return the vectors of `schema` at every moment, each from the events up to and including its second.
 
     Args:
         backend: from `open_backend`; `events` and `moments` are its tables, or memtables.
         schema: from `parse_schema`.
         events: columns `visitor` (text), `time` (integer Unix seconds), `name`, and those that the schema reads
-            among `price`, `value`, `quantity` (integers, minor units for money) and `brand`, `category` (text). Where
-            there is a column `id`, of a visitor's rows with one id only the earliest counts; null and empty are none.
+            among `price`, `value`, `quantity` (integers, minor units for money) and `brand`, `category`, `colour`,
+            `item`, `size` (text). Where there is a column `id`, of a visitor's rows with one id only the earliest
+            counts; null and empty are none.
         moments: columns `row` (integer, unique), `visitor`, `time` (the as-of, integer Unix seconds), and one for
             each supplied `context` field: numbers, or text where the feature lists `values`.
+        attributes: what was told or imported: columns `visitor`, `time`, `name` (`told:` or `imported:` and the field),
+            `value` (text; a number as it is written), and `holds`, false where something was taken back. None where the
+            schema asks for nothing of the kind.
 
     Raises:
         Malformed: a column is missing or of another type, a `row` stands twice, or a moment lacks its visitor or time.
     """
-    read = {one.field: _TYPES[KINDS[one.kind].reads] for one in schema if KINDS[one.kind].reads}
+    stored = {at: feature for at, feature in enumerate(schema) if feature.kind != "context"}
+    parts = dict.fromkeys(part for feature in stored.values() for part in parts_of(feature))
+    read = {part.field: _TYPES[part.field] for part in parts if part.field and part.kind not in LATEST}
     supplied = {
         feature.field: "string" if feature.values else "number"
         for feature in schema
@@ -84,18 +107,19 @@ def feature_table(backend: Backend, schema: Sequence[Feature], events: Expressio
     order = asked["row"].to_numpy()
     rows = np.full((len(order), len(schema)), np.nan, dtype=np.float32)
     moved: dict[str, int] = {}
-    stored = {at: feature for at, feature in enumerate(schema) if feature.kind != "context"}
     for at, feature in enumerate(schema):
         if feature.kind == "context":
             rows[:, at], moved[feature.name] = _context(feature, asked)
-    parts = {column: part for at, feature in stored.items() for column, part in parts_of(at, feature).items()}
+    columns = {f"p{i}": part for i, part in enumerate(parts)}
+    said = _attributes(attributes, stored.values())
     with (
         _held(backend, ibis.memtable(asked.select(["row", "visitor", "as_of"]))) as points,
-        _held(backend, _relevant(events, points, parts.values(), read)) as known,
+        _held(backend, _relevant(events, points, parts, read)) as known,
     ):
-        answers = _answers(backend, points, known, parts)
+        found = _answers(backend, points, known, said, columns)
+    answers = {part: found[column] for column, part in columns.items()}
     for at, feature in stored.items():
-        rows[:, at] = _values(feature, order, [answers[column] for column in parts_of(at, feature)])
+        rows[:, at] = _values(feature, order, [(part, answers[part]) for part in parts_of(feature)])
     return FeatureTable(rows=rows, names=tuple(feature.name for feature in schema), moved=moved)
 
 
@@ -218,8 +242,22 @@ Answer = tuple[NDArray[np.int64], pa.ChunkedArray]
 """Rows, and what a query found for each."""
 
 
+def _attributes(attributes: Expression | None, stored: Collection[Feature]) -> Expression | None:
+    """Return what was told or imported, checked, with `holds`."""
+    wanting = [feature.name for feature in stored if feature.kind in LATEST]
+    if not wanting:
+        return None
+    if attributes is None:
+        remedy = f"bring the table that {wanting[0]} is read from"
+        raise Malformed("are missing", place="attributes", remedy=remedy)
+    wanted = {"visitor": "string", "time": "integer", "name": "string", "value": "string"}
+    _check_columns("attributes", attributes, wanted)
+    holds = attributes.holds.fill_null(True) if "holds" in attributes.columns else ibis.literal(True)
+    return attributes.select("visitor", "name", "value", time=attributes.time.cast("int64"), holds=holds)
+
+
 def _answers(
-    backend: Backend, points: Expression, known: Expression, parts: Mapping[str, Feature]
+    backend: Backend, points: Expression, known: Expression, said: Expression | None, parts: Mapping[str, Feature]
 ) -> dict[str, Answer]:
     """Return what the queries find for each of `parts`, each query asked once."""
     together: dict[tuple[Any, ...], dict[str, Feature]] = defaultdict(dict)
@@ -227,9 +265,13 @@ def _answers(
         together[query_of(part)][column] = part
     answers: dict[str, Answer] = {}
     for (query, event, seconds, *coded), mine in together.items():
-        heard = known if event == ANY else known.filter(known.name == event)
+        part = next(iter(mine.values()))
+        if said is not None and part.kind in LATEST:
+            heard = said.filter(said.name == event).rename({part.field: "value"})
+        else:
+            heard = known if event == ANY else known.filter(known.name == event)
         if coded:
-            heard = coding(heard, next(iter(mine.values())), lambda column: _met(backend, column))
+            heard = coding(heard, part, lambda column: _met(backend, column))
         found = backend.to_pyarrow(QUERIES[query](points, heard, seconds, mine))
         answers |= {column: (found["row"].to_numpy(), found[column]) for column in mine}
     return answers
@@ -241,8 +283,13 @@ def _met(backend: Backend, column: Expression) -> list[str]:
     return values
 
 
-def _values(feature: Feature, order: NDArray[np.int64], answers: Sequence[Answer]) -> NDArray[np.float64]:
+def _values(feature: Feature, order: NDArray[np.int64], parts: Sequence[tuple[Feature, Answer]]) -> NDArray[np.float64]:
     """Return the numbers of a feature at every row of `order`; a query's null is the nothing of `declare`."""
+    if feature.kind in INTERPRETATIONS:
+        known = {**KINDS, **PARTS}
+        spread = [_spread(order, answer, 0 if known[part.kind].zero else np.nan) for part, answer in parts]
+        return _interpreted(feature, np.column_stack([column.astype(np.float64) for column in spread]))
+    answers = [answer for _, answer in parts]
     if len(answers) == 2:
         above, below = (_spread(order, answer, 0) for answer in answers)
         met = below > 0
@@ -251,6 +298,17 @@ def _values(feature: Feature, order: NDArray[np.int64], answers: Sequence[Answer
         return quotients
     found = _spread(order, answers[0], 0 if KINDS[feature.kind].zero else np.nan)
     return np.asarray(found / DECAY_SCALE if feature.kind == "decayed_sum" else found, dtype=np.float64)
+
+
+def _interpreted(feature: Feature, parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what an interpretation makes of `[N, P]` parts: the runtime's own function, once for equal rows."""
+    rows = np.ascontiguousarray(parts)
+    _, first, place = np.unique(
+        rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel(), return_index=True, return_inverse=True
+    )
+    number = INTERPRETATIONS[feature.kind].number(feature)
+    made = np.array([number(*row) for row in rows[first].tolist()], dtype=np.float64)
+    return made[place]
 
 
 def _spread(order: NDArray[np.int64], answer: Answer, nothing: float) -> NDArray[Any]:

@@ -16,13 +16,17 @@ from typing import Any
 from entrenous_consent.errors import Malformed
 
 __all__ = [
+    "ATTRIBUTES",
     "CATEGORY_FIELDS",
     "EVENT_NAMES",
     "LARGEST",
     "LONGEST",
     "MONEY_FIELDS",
     "NUMBER_FIELDS",
+    "Attribute",
     "Event",
+    "attribute_name",
+    "parse_attribute",
     "parse_event",
 ]
 
@@ -53,8 +57,10 @@ EVENT_NAMES = frozenset(
 MONEY_FIELDS = ("price", "value")
 NUMBER_FIELDS = (*MONEY_FIELDS, "quantity")
 CATEGORY_FIELDS = ("brand", "category", "colour", "item", "size")
-LONGEST = dict.fromkeys((*CATEGORY_FIELDS, "id", "transaction_id"), 128)
+LONGEST = dict.fromkeys((*CATEGORY_FIELDS, "id", "transaction_id", "value"), 128)
 LARGEST = {"price": 10**10, "value": 10**10, "quantity": 10**6}
+_LARGEST_NUMBER = 3.0e38
+"""Within float32."""
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -83,6 +89,49 @@ class Event:
     colour: str = ""
     item: str = ""
     size: str = ""
+
+
+ATTRIBUTES = ("imported:", "told:")
+"""How the name of an attribute begins: no event's does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """What was said of a visitor: imported from another system, or told by themselves.
+
+    Attributes:
+        name: `imported:` or `told:`, and the short key of what it is about. time: Unix seconds, when it was said.
+        value: a text, or a number. holds: False where it is taken back: "no longer this", or "less of this".
+        id: as of an event.
+    """
+
+    name: str
+    time: int
+    value: str | float
+    holds: bool = True
+    id: bytes = b""
+
+
+def attribute_name(kind: str, field: str) -> str:
+    """Return the name of the attributes that a feature of a kind listens to."""
+    return f"imported:{field}" if kind == "imported" else f"told:{field}"
+
+
+def parse_attribute(name: str, value: object, *, time: object, now: int, holds: bool = True, id: str = "") -> Attribute:
+    """Return an attribute, checked as an event is.
+
+    Raises:
+        Malformed: a value that is neither text nor a finite number, or a time that is none or in the future.
+    """
+    if isinstance(value, str):
+        said: str | float = _text("value", value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST_NUMBER:
+        said = float(value)
+    else:
+        remedy = f"give text, or a number of at most {_LARGEST_NUMBER:g}"
+        raise Malformed("is neither text nor a number that can be kept", place="event.value", remedy=remedy)
+    moment = _moment(time, now)
+    return Attribute(name=name, time=moment, value=said, holds=holds, id=_digest(_text("id", id)) if id else b"")
 
 
 def _text(key: str, value: object) -> str:
@@ -136,10 +185,7 @@ def parse_event(name: object, properties: Mapping[str, Any], *, time: object, no
     """
     if not isinstance(name, str) or name not in EVENT_NAMES:
         raise Malformed("is not an event we know", place="event.name", remedy="use a GA4 e-commerce name")
-    if not isinstance(time, int) or isinstance(time, bool) or time < 0:
-        raise Malformed("expected Unix seconds", place="event.time")
-    if time > now:
-        raise Malformed("is in the future", place="event.time", remedy="check the clock that stamps events")
+    moment = _moment(time, now)
     fields: dict[str, Any] = {}
     for key, value in properties.items():
         read = _READ.get(key)
@@ -154,7 +200,15 @@ def parse_event(name: object, properties: Mapping[str, Any], *, time: object, no
         fields["id"] = _digest(fields["id"])
     if "transaction_id" in fields:
         fields["transaction"] = _digest(fields.pop("transaction_id"))
-    return Event(name=name, time=time, **fields)
+    return Event(name=name, time=moment, **fields)
+
+
+def _moment(time: object, now: int) -> int:
+    if not isinstance(time, int) or isinstance(time, bool) or time < 0:
+        raise Malformed("expected Unix seconds", place="event.time")
+    if time > now:
+        raise Malformed("is in the future", place="event.time", remedy="check the clock that stamps events")
+    return time
 
 
 def _digest(text: str) -> bytes:

@@ -12,20 +12,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entrenous.events import CATEGORY_FIELDS, LARGEST, NUMBER_FIELDS, parse_event
-from entrenous.features import ANY, DERIVED, KINDS, Feature, compile_plan, parse_schema
+from entrenous.events import CATEGORY_FIELDS, LARGEST, NUMBER_FIELDS, parse_attribute, parse_event
+from entrenous.features import ANY, DERIVED, KINDS, LATEST, Feature, compile_plan, parse_schema
 from entrenous.profile import Cold
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
 from entrenous_exporters.tables import feature_table, open_backend
 
-NAMES = ("purchase", "search")
+NAMES = ("purchase", "view_item")
+CDNOW = {"r": 0.2426, "alpha": 4.4136, "a": 0.7929, "b": 2.4259, "p": 6.25, "q": 3.744, "gamma": 15.44}
+"""Fader, Hardie and Lee's parameters for the CDNOW customers, as good as any here."""
 PURPOSES = ("history", "personalize")
 LEAP_DAY = int(datetime(2024, 2, 29, tzinfo=UTC).timestamp())
 EVENT_TYPES = pa.schema(
     {"visitor": pa.string(), "id": pa.string(), "time": pa.int64(), "name": pa.string()}
     | dict.fromkeys(NUMBER_FIELDS, pa.int64())
     | dict.fromkeys(CATEGORY_FIELDS, pa.string())
+)
+SAYING_TYPES = pa.schema(
+    {"visitor": pa.string(), "time": pa.int64(), "name": pa.string(), "value": pa.string(), "holds": pa.bool_()}
 )
 MOMENT_TYPES = pa.schema(
     {"row": pa.int64(), "visitor": pa.string(), "time": pa.int64(), "size": pa.float64(), "page": pa.string()}
@@ -51,16 +56,25 @@ def happenings(seconds: st.SearchStrategy[int]) -> st.SearchStrategy[tuple[objec
     return st.tuples(st.sampled_from([None, ""]), seconds, st.sampled_from(NAMES), amounts, amounts, counts, *told)
 
 
+def sayings(seconds: st.SearchStrategy[int]) -> st.SearchStrategy[tuple[object, ...]]:
+    """What was imported or told: its name, when, the value and whether it holds."""
+    numbers = st.sampled_from([0.0, -0.0, 1.0, -2.5, 1e-45, 16_777_217.0, 3e38])
+    imported = st.tuples(st.just("imported:tier"), seconds, st.one_of(numbers, words.filter(bool)), st.just(True))
+    return st.one_of(imported, st.tuples(st.just("told:tier"), seconds, words.filter(bool), st.booleans()))
+
+
 @st.composite
-def crowds(draw: st.DrawFn) -> list[tuple[list[tuple[object, ...]], list[tuple[object, ...]]]]:
-    """Visitors with their events and as-of points, all from one small pool of seconds: ties are the rule."""
+def crowds(draw: st.DrawFn) -> list[tuple[list[tuple[object, ...]], ...]]:
+    """Visitors with their events, as-of points and what was said of them, all from one small pool of seconds: ties are
+    the rule."""
     seconds = st.sampled_from(draw(st.lists(times, min_size=1, max_size=6)))
     visitor = st.tuples(
         st.lists(happenings(seconds), max_size=16),
         st.lists(st.tuples(st.one_of(seconds, times), sizes, words), max_size=3),
+        st.lists(sayings(seconds), max_size=6),
     )
     crowd = draw(st.lists(visitor, min_size=1, max_size=4))
-    return [(draw(repeated(happened)), asked) for happened, asked in crowd]
+    return [(draw(repeated(happened)), *rest) for happened, *rest in crowd]
 
 
 @st.composite
@@ -83,29 +97,40 @@ def features(draw: st.DrawFn) -> dict[str, object]:
         if table["field"] == "page":
             table["values"] = ["a", "b"]
         return table
-    table["event"] = draw(st.sampled_from([*NAMES, ANY]))
-    table["unit"] = draw(st.sampled_from(KINDS[kind].units))
-    longest = min(KINDS[kind].longest, 400 if table["unit"] == "day" else 336)
+    rules = KINDS[kind]
+    if rules.events:
+        table["event"] = draw(st.sampled_from([*NAMES, ANY]))
+    table["unit"] = draw(st.sampled_from(rules.units))
+    longest = min(rules.longest, 400 if table["unit"] == "day" else 336)
     windows = st.one_of(st.integers(1, 4), st.sampled_from([8, 24, 61, longest]))
-    table["window"] = min(longest, draw(windows))
-    return table | read(draw, kind, str(table["event"]))
+    table["window"] = max(rules.shortest, min(longest, draw(windows)))
+    return table | read(draw, kind, str(table.get("event", "")))
 
 
 def read(draw: st.DrawFn, kind: str, event: str) -> dict[str, object]:
     """What a kind wants said beside its event, unit and window."""
-    said: dict[str, object] = {}
-    if KINDS[kind].reads == "number":
-        said["field"] = draw(st.sampled_from(NUMBER_FIELDS))
-    if kind in ("affinity", "decayed_sum"):
+    rules, said = KINDS[kind], {}
+    if rules.reads:
+        said["field"] = draw(st.sampled_from(NUMBER_FIELDS if rules.reads == "number" else CATEGORY_FIELDS))
+    if kind in LATEST:
+        said["field"] = "tier"
+    if "half_life" in rules.needs:
         said["half_life"] = draw(st.sampled_from([1, 3, 14]))
-    if kind == "ratio":
+    if "per" in rules.needs:
         said["per"] = draw(st.sampled_from([name for name in (*NAMES, ANY) if name != event]))
-    if KINDS[kind].reads == "category":
-        said["field"] = draw(st.sampled_from(CATEGORY_FIELDS))
-        if kind == "distinct" and draw(st.booleans()):
-            return said | {"slots": draw(st.sampled_from([2, 7, 60]))}
+    if "cuts" in rules.needs:
+        said["cuts"] = [1, 3, 4900] * 3 if kind == "rfm_score" else draw(st.sampled_from([[1], [2, 3], [1, 4900]]))
+    if "lifetime" in rules.needs:
+        said["lifetime"] = CDNOW | {"unit": draw(st.sampled_from(["day", "week"]))}
+    if "horizon" in rules.needs:
+        said["horizon"] = draw(st.sampled_from([1, 30, 365]))
+    if "discount" in rules.needs:
+        said["discount"] = draw(st.sampled_from([0.0, 0.01]))
+    if "slots" in rules.needs and ("values" not in rules.needs or draw(st.booleans())):
+        return said | {"slots": draw(st.sampled_from([2, 7, 60]))}
+    if "values" in rules.needs or (kind == "imported" and draw(st.booleans())):
         said["values"] = listed = draw(values)
-        if kind == "share":
+        if kind in ("asked", "share"):
             said["value"] = draw(st.sampled_from(listed))
         if kind == "affinity":
             said["rank"] = draw(st.integers(1, len(listed)))
@@ -125,19 +150,29 @@ def backend():
 
 
 def log(crowd) -> ibis.Table:
-    rows = [(f"v{i}", *event) for i, (happened, _) in enumerate(crowd) for event in happened]
+    rows = [(f"v{i}", *event) for i, (happened, *_) in enumerate(crowd) for event in happened]
     columns = list(zip(*rows, strict=True)) if rows else [[] for _ in EVENT_TYPES]
     return ibis.memtable(pa.table(columns, schema=EVENT_TYPES))
 
 
 def points(crowd) -> ibis.Table:
-    rows = [(f"v{i}", *moment) for i, (_, asked) in enumerate(crowd) for moment in asked]
+    rows = [(f"v{i}", *moment) for i, (_, asked, *_) in enumerate(crowd) for moment in asked]
     numbered = [(row, *rest) for row, rest in enumerate(rows)]
     columns = list(zip(*numbered, strict=True)) if numbered else [[] for _ in MOMENT_TYPES]
     return ibis.memtable(pa.table(columns, schema=MOMENT_TYPES))
 
 
-def replay(schema: tuple[Feature, ...], happened, as_of: int, chance: random.Random) -> np.ndarray:
+def sayings_table(crowd) -> ibis.Table:
+    rows = [
+        (f"v{i}", time, name, str(value), holds)
+        for i, (_, _, said) in enumerate(crowd)
+        for name, time, value, holds in said
+    ]
+    columns = list(zip(*rows, strict=True)) if rows else [[] for _ in SAYING_TYPES]
+    return ibis.memtable(pa.table(columns, schema=SAYING_TYPES))
+
+
+def replay(schema: tuple[Feature, ...], happened, said, as_of: int, chance: random.Random) -> np.ndarray:
     """One visitor's vector from the runtime: everything offered in any order, the state stored and read back now and
     then. What is after `as_of` is refused where events are checked."""
     vector = np.full(len(schema), np.nan, dtype=np.float32)
@@ -160,6 +195,9 @@ def replay(schema: tuple[Feature, ...], happened, as_of: int, chance: random.Ran
                 state = plan.unpack(plan.pack(state, clock))
             if not event.id or not cold.seen(event.id, clock):
                 plan.apply(state, event)
+        for name, time, value, holds in chance.sample(said, len(said)):
+            if time <= as_of:
+                plan.apply(state, parse_attribute(name, value, time=time, now=as_of, holds=holds))
         state = plan.unpack(plan.pack(state, as_of))
         vector[list(plan.positions)] = np.frombuffer(plan.fold(state, as_of), dtype=np.float32)
     return vector
@@ -178,9 +216,9 @@ def handed_over(feature: Feature, as_of: int, size: float | None, page: str | No
 def runtime_rows(schema: tuple[Feature, ...], crowd, seed: int) -> np.ndarray:
     chance = random.Random(seed)
     rows = []
-    for happened, asked in crowd:
+    for happened, asked, said in crowd:
         for as_of, size, page in asked:
-            vector = replay(schema, happened, as_of, chance)
+            vector = replay(schema, happened, said, as_of, chance)
             for at, feature in enumerate(schema):
                 if feature.kind == "context":
                     vector[at] = handed_over(feature, as_of, size, page)
@@ -202,7 +240,7 @@ slow_on_purpose = settings(
 @slow_on_purpose
 @given(schema=schemas, crowd=crowds(), seed=st.integers(0, 1 << 30))
 def test_both_engines_give_the_same_bits_at_every_as_of(backend, schema, crowd, seed):
-    central = feature_table(backend, schema, log(crowd), points(crowd))
+    central = feature_table(backend, schema, log(crowd), points(crowd), sayings_table(crowd))
 
     assert central.names == tuple(feature.name for feature in schema)
     assert_same_bits(central.rows, runtime_rows(schema, crowd, seed))
@@ -212,21 +250,25 @@ def test_both_engines_give_the_same_bits_at_every_as_of(backend, schema, crowd, 
 @given(schema=schemas, crowd=crowds(), others=st.lists(happenings(times), max_size=12), seed=st.integers(0, 1 << 30))
 def test_nothing_after_the_as_of_leaks_into_a_vector(backend, schema, crowd, others, seed):
     chance = random.Random(seed)
-    first = [(happened, asked[:1]) for happened, asked in crowd]
+    first = [(happened, asked[:1], said) for happened, asked, said in crowd]
     altered = []
-    for happened, asked in first:
+    for happened, asked, said in first:
         as_of = asked[0][0] if asked else 0
         known = [event for event in happened if event[1] <= as_of]
         later = [(event[0], *other[1:]) for event, other in zip(happened, others, strict=False)] + others
         events = known + [event for event in later if event[1] > as_of]
         chance.shuffle(events)
-        altered.append((events, asked))
+        altered.append((events, asked, [(name, time + 86_400 * (time > as_of), *rest) for name, time, *rest in said]))
 
-    before = feature_table(backend, schema, log(first), points(first))
-    after = feature_table(backend, schema, log(altered), points(altered))
+    before = feature_table(backend, schema, log(first), points(first), sayings_table(first))
+    after = feature_table(backend, schema, log(altered), points(altered), sayings_table(altered))
 
     assert_same_bits(before.rows, after.rows)
     assert_same_bits(runtime_rows(schema, first, seed), runtime_rows(schema, altered, seed))
+
+
+def heard(kind: str) -> dict[str, str]:
+    return {"event": "purchase"} if KINDS[kind].events else {}
 
 
 def test_a_busy_crowd_gets_the_same_bits_from_every_kind(backend):
@@ -239,15 +281,36 @@ def test_a_busy_crowd_gets_the_same_bits_from_every_kind(backend):
         "affinity": [{"half_life": 7, "rank": rank, **listed} for rank in (1, 2, 3)],
         "distinct": [listed, {"field": "category", "slots": 7}, {"field": "category", "slots": 60}],
         "first": [listed],
-        "ratio": [{"per": "search"}, {"event": "search", "per": ANY}],
+        "ratio": [{"per": "view_item"}, {"event": "view_item", "per": ANY}],
         "share": [{"value": "É", **listed}],
         "sum": [{"field": field} for field in NUMBER_FIELDS],
         "decayed_sum": [{"field": "price", "half_life": 1}, {"field": "value", "half_life": 14}],
         "last": [{"field": field, "values": ["a", "b", "É"]} for field in CATEGORY_FIELDS],
         "top": [{"field": field, "values": ["É", "b", "a", "c"]} for field in CATEGORY_FIELDS],
+        **{
+            kind: [{}, {"event": ANY}]
+            for kind, rules in KINDS.items()
+            if rules.made and not (rules.reads or rules.needs)
+        },
+        **{kind: [{}] for kind in ("age", "peak", "pause", "funnel", "moment")},
+        **{kind: [{"field": "price"}, {"field": "value"}] for kind in ("drift", "spread")},
+        **{kind: [listed] for kind in ("coverage", "focus", "settled", "strayed")},
+        "exploration": [{"field": "item", "slots": 7}, {"field": "category", "slots": 60}],
+        **{kind: [{"per": "view_item"}] for kind in ("abandoned", "lag", "outstanding")},
+        **{kind: [{"field": "value", "per": "view_item"}] for kind in ("given_back", "price_gap", "worth")},
+        **{kind: [{"cuts": [2, 5]}] for kind in ("frequency_score", "recency_score")},
+        "monetary_score": [{"field": "value", "cuts": [4901, 10**7]}],
+        "rfm_score": [{"field": "value", "cuts": [2, 5, 2, 5, 4901, 10**7]}],
+        **{kind: [{"lifetime": CDNOW | {"unit": unit}} for unit in ("day", "week")] for kind in ("alive", "churn")},
+        "expected_purchases": [{"lifetime": CDNOW | {"unit": "week"}, "horizon": 90}],
+        "expected_value": [{"lifetime": CDNOW | {"unit": "day"}, "field": "value"}],
+        "lifetime_value": [{"lifetime": CDNOW | {"unit": "day"}, "field": "value", "horizon": 365, "discount": 0.01}],
+        "imported": [{"field": "tier"}, {"field": "tier", "values": ["a", "b"]}],
+        "told": [{"field": "tier", "values": ["b", "É", "a"]}],
+        "asked": [{"field": "tier", "values": ["a", "b"], "value": value} for value in ("a", "b")],
     }
     tables = [
-        {"kind": kind, "event": "purchase", "unit": unit, "window": window, **common, **more}
+        {"kind": kind, "unit": unit, "window": max(window, KINDS[kind].shortest), **common, **heard(kind), **more}
         for kind, some in variants.items()
         for unit in KINDS[kind].units
         for window in (1, 2, 7, min(60, KINDS[kind].longest))
@@ -264,10 +327,23 @@ def test_a_busy_crowd_gets_the_same_bits_from_every_kind(backend):
     def happened() -> tuple[object, ...]:
         numbers = [chance.choice([None, 0, 1, 4900, LARGEST[field]]) for field in NUMBER_FIELDS]
         named = [chance.choice([None, "", "a", "b", "É", "unlisted"]) for _ in CATEGORY_FIELDS]
-        return ("", second(), chance.choice(["purchase", "purchase", "search"]), *numbers, *named)
+        return ("", second(), chance.choice(["purchase", "purchase", "view_item", "add_to_cart"]), *numbers, *named)
 
-    crowd = [([happened() for _ in range(100)], [(second(), None, None) for _ in range(6)]) for _ in range(20)]
+    def said() -> tuple[object, ...]:
+        value = chance.choice(["a", "b", "É", "unlisted"])
+        if chance.random() < 0.5:
+            return ("told:tier", second(), value, chance.random() < 0.7)
+        return ("imported:tier", second(), chance.choice([value, -1.5, 7.0]), True)
 
-    central = feature_table(backend, schema, log(crowd), points(crowd))
+    crowd = [
+        (
+            [happened() for _ in range(100)],
+            [(second(), None, None) for _ in range(6)],
+            [said() for _ in range(chance.randrange(40))],
+        )
+        for _ in range(20)
+    ]
+
+    central = feature_table(backend, schema, log(crowd), points(crowd), sayings_table(crowd))
 
     assert_same_bits(central.rows, runtime_rows(schema, crowd, 17))

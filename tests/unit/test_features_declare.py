@@ -85,7 +85,8 @@ def test_the_declarations_that_stand_in_manifests_keep_their_stamps():
 def test_values_are_codes_only_where_the_number_is_one():
     assert (parse(TOP).values, parse(TOP).among) == (("shoes", "hats"), ())
     assert (parse(SHARE).values, parse(SHARE).among) == ((), ("shoes", "hats"))
-    assert {name for name, kind in KINDS.items() if kind.coded} == {"affinity", "first", "last", "top"}
+    coded = {"affinity", "first", "funnel", "imported", "last", "moment", "told", "top"}
+    assert {name for name, kind in KINDS.items() if kind.coded} == coded
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_a_slot_is_the_same_everywhere():
 @pytest.mark.parametrize(
     ("values", "place", "remedy"),
     [
-        (COUNT | {"kind": "median"}, "kind", "use one of: affinity, context, count"),
+        (COUNT | {"kind": "median"}, "kind", "use one of: abandoned, affinity, age"),
         (without(COUNT, "kind"), "kind", "add it"),
         (COUNT | {"event": "buy"}, "event", "use one of:"),
         (without(COUNT, "event"), "event", "add it"),
@@ -147,7 +148,7 @@ def test_a_slot_is_the_same_everywhere():
         (SUM | {"kind": "mean", "field": "brand"}, "field", "use one of: price, value, quantity"),
         (without(SUM, "field") | {"kind": "max"}, "field", "add it"),
         (without(RATIO, "per"), "per", "add it"),
-        (RATIO | {"per": "purchase"}, "per", "divide by another event"),
+        (RATIO | {"per": "purchase"}, "per", "name another event"),
         (RATIO | {"per": "buy"}, "per", "use one of: any, add_payment_info"),
         (COUNT | {"per": "search"}, "per", "remove it"),
         (COUNT | {"kind": "streak", "unit": "hour"}, "unit", "use one of: day"),

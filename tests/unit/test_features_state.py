@@ -10,7 +10,7 @@ import pytest
 from tests.features import DAY, HOUR, NOON, bought, busy, fold, folded, forty, plan, schema
 
 from entrenous.events import EVENT_NAMES, Event
-from entrenous.features import ANY, DECAY_SCALE, KINDS, compile_plan, decay_weights, parse_schema
+from entrenous.features import ANY, DECAY_SCALE, KINDS, LATEST, compile_plan, decay_weights, parse_schema
 from entrenous.features.state import STATE_LIMIT
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack
@@ -244,6 +244,9 @@ EVERY_KIND = (
     {"kind": "streak"},
     {"kind": "sessions", "event": ANY},
     {"kind": "session_length", "event": ANY},
+    {"kind": "age"},
+    {"kind": "pause"},
+    {"kind": "peak"},
 )
 
 
@@ -260,7 +263,8 @@ def happened():
 
 
 def test_every_kind_that_is_kept_is_among_those_that_are_merged_and_corrected():
-    assert {feature["kind"] for feature in EVERY_KIND} == KINDS.keys() - {"context"}
+    kept = {name for name, kind in KINDS.items() if not kind.made} - {"context", *LATEST}
+    assert {feature["kind"] for feature in EVERY_KIND} == kept
 
 
 @pytest.mark.parametrize("split", range(7))
@@ -341,7 +345,7 @@ def test_any_is_whatever_the_visitor_does():
         (13, {13}),
         (14, {14}),
         (15, {15}),
-        (16, {0, 1, 4, 16, 17}),
+        (16, {0, 1, 4, 16, 17, 20, 21, 22}),
         (18, {18}),
         (19, {19}),
     ],
@@ -390,7 +394,8 @@ def test_a_category_is_put_right(column, code):
 
 def test_forty_features_of_a_visitor_with_ten_thousand_events_stay_within_two_kilobytes():
     one, state = plan(*forty()), None
-    assert {feature["kind"] for feature in forty()} == KINDS.keys() - {"context"}
+    kept = {name for name, kind in KINDS.items() if not kind.made} - {"context", "age", "pause", "peak", *LATEST}
+    assert {feature["kind"] for feature in forty()} == kept
     assert len(forty()) == 40
 
     sizes = []

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from entrenous.features.declare import Feature, parse_feature, parse_schema, stamp
-from entrenous.features.kinds import ANY, DECAY_SCALE, DERIVED, HALF_HOUR, KINDS, SECONDS, decay_weights, derived, slot
+from entrenous.features.interpret import INTERPRETATIONS
+from entrenous.features.kinds import (
+    ANY,
+    DECAY_SCALE,
+    DERIVED,
+    HALF_HOUR,
+    KINDS,
+    LATEST,
+    PARTS,
+    SECONDS,
+    decay_weights,
+    derived,
+    slot,
+)
 from entrenous.features.state import Plan, State, compile_plan
 
 __all__ = [
@@ -11,7 +24,10 @@ __all__ = [
     "DECAY_SCALE",
     "DERIVED",
     "HALF_HOUR",
+    "INTERPRETATIONS",
     "KINDS",
+    "LATEST",
+    "PARTS",
     "SECONDS",
     "Feature",
     "Plan",

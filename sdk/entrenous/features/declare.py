@@ -16,6 +16,8 @@ window of n holds the current bucket and the n - 1 before it; events with `time 
 - `decayed_sum`: each bucket's sum times `decay_weights(...)[age]`, divided by `DECAY_SCALE`. The weights are
   integers, so the sum is exact in any order and the two engines agree to the bit.
 - `ratio`: events in the window for each event called `per` in it; none of those is NaN.
+- `age`: whole buckets since the first event in the window. `peak`: the most events of one bucket. `pause`: the most
+  buckets from one with an event to the next. Nothing, or a single bucket, is NaN.
 - `streak`: days of the run of consecutive UTC days with an event that ends at the latest such day in the window; what
   lies before the window is not seen; nothing is 0.
 
@@ -39,6 +41,17 @@ always does; in between, it depends on where the half-hours fall.
 - `session_length`: events of the session that is still open, within the window (n hours are 2n half-hours, the current
   one included). A session is open while its last half-hour is the current one or the one before it; none is 0.
 
+**Made of others.** What such a kind means is written in `entrenous.features.interpret`.
+
+**What was said.** `imported` is what another system knows, `told` and `asked` what the visitor said themselves. The
+last word counts, as long as its day lies in the window; of several in one second, the greatest number or the highest
+code, and what holds before what is taken back.
+
+- `imported`: the code where `values` are listed, else the number, as float32. Nothing is NaN.
+- `told`: the code of what was told last about `field`; nothing, or a word taken back, is NaN.
+- `asked`: 1 where the visitor last told this one `value`, 0 where they took it back; nothing is NaN. It is how "less of
+  this" is declared: one matter, of which several values can hold at once.
+
 **Context.** `context` is handed over with the decision, or derived from its clock (`hour`, `weekday`: UTC, Monday is
 0).
 
@@ -59,7 +72,19 @@ from hashlib import sha256
 from typing import Any
 
 from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, NUMBER_FIELDS
-from entrenous.features.kinds import ANY, DERIVED, KINDS, LONGEST_WINDOW, MOST_RANKS, MOST_SLOTS, SECONDS
+from entrenous.features.kinds import (
+    ANY,
+    DERIVED,
+    KINDS,
+    LATEST,
+    LONGEST_WINDOW,
+    MOST_CUTS,
+    MOST_RANKS,
+    MOST_SLOTS,
+    SECONDS,
+    Kind,
+)
+from entrenous.features.lifetime import Lifetime, parse_lifetime
 from entrenous.raw import refuse_raw
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack
@@ -69,7 +94,7 @@ __all__ = ["KINDS", "Feature", "parse_feature", "parse_schema", "stamp"]
 
 RESERVED = ("improve", "row", "time", "visitor")
 _FIELDS = {"number": NUMBER_FIELDS, "category": CATEGORY_FIELDS}
-_DECAYED = ("affinity", "decayed_sum")
+_LARGEST_CUT = 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +103,17 @@ class Feature:
 
     Attributes:
         name: its short key, unique in a schema.
-        kind: one of `KINDS`.
-        event: the event it listens to, or `ANY`; empty for `context`. per: the event that a `ratio` divides by.
-        field: what it reads of the event, or the context key; empty where the kind reads none.
+        kind: one of `KINDS`; of a part of another feature, one of `PARTS`.
+        event: the event it listens to, or `ANY`; empty where the kind names its own. per: the event it compares with.
+        field: what it reads of the event, or the key of what is handed over, told or imported; empty if it reads none.
         unit: `day` or `hour`. window: buckets, the current one included; 0 for `context`.
         half_life: buckets, for `affinity` and `decayed_sum`; 0 otherwise.
         values: a coded category's values in a meaningful order; empty where the number is no code.
-        among: the values that `distinct` and `share` tell apart. value: the one that a `share` is of.
-        slots: how many a `distinct` counts in, where it lists no values; 0 otherwise.
+        among: the values that are told apart where it is none. value: the one that a `share` or `asked` is of.
+        slots: how many a number without listed values counts in; 0 otherwise.
         rank: 1 to `MOST_RANKS` for `affinity`; 0 otherwise.
+        cuts: of a score, ascending; of `rfm_score` three times as many.
+        lifetime: the fitted models, None where none is needed. horizon: days ahead. discount: a month, as a share of 1.
         purpose, category, source, retention_days: what the policy must permit.
     """
 
@@ -107,11 +134,16 @@ class Feature:
     slots: int = 0
     per: str = ""
     rank: int = 0
+    cuts: tuple[int, ...] = ()
+    lifetime: Lifetime | None = None
+    horizon: int = 0
+    discount: float = 0.0
 
     @property
     def settable(self) -> bool:
-        """Whether a correction can hold another category instead: it can't where the number only ranks or counts."""
-        return bool(self.values) and self.rank < 2 and self.kind != "context"
+        """Whether a correction can hold another category instead: it can't where the number only ranks, counts or is
+        made of others."""
+        return bool(self.values) and self.rank < 2 and self.kind != "context" and not KINDS[self.kind].made
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -121,16 +153,22 @@ class Feature:
     def as_table(self) -> dict[str, Any]:
         """Return the declaration as plain values: what the manifest holds and `parse_feature` reads."""
         table: dict[str, Any] = {"name": self.name, "kind": self.kind}
+        if self.event:
+            table["event"] = self.event
         if self.kind != "context":
-            table |= {"event": self.event, "unit": self.unit, "window": self.window}
+            table |= {"unit": self.unit, "window": self.window}
         optional = {
             "field": self.field,
             "half_life": self.half_life,
-            "values": list(self.listed),
+            "values": [] if KINDS[self.kind].codes else list(self.listed),
             "value": self.value,
             "slots": self.slots,
             "per": self.per,
             "rank": self.rank,
+            "cuts": list(self.cuts),
+            "lifetime": self.lifetime.as_table() if self.lifetime else None,
+            "horizon": self.horizon,
+            "discount": self.discount,
         }
         return {
             **table,
@@ -175,35 +213,68 @@ def _context(table: Table) -> dict[str, Any]:
 
 
 def _stored(table: Table, kind: str) -> dict[str, Any]:
-    """Return what is declared of a kind that events change."""
+    """Return what is declared of a kind that a profile keeps."""
     rules, names = KINDS[kind], (ANY, *sorted(EVENT_NAMES))
-    said: dict[str, Any] = {
-        "event": table.choice("event", names),
-        "unit": table.choice("unit", rules.units, rules.units[0]),
-    }
-    most = min(LONGEST_WINDOW[said["unit"]], rules.longest)
-    said["window"] = table.integer("window", least=1, most=most)
+    said: dict[str, Any] = {"event": table.choice("event", names)} if rules.events else {}
+    said["unit"] = table.choice("unit", rules.units, rules.units[0])
+    longest = LONGEST_WINDOW[said["unit"]]
+    said["window"] = table.integer("window", least=rules.shortest, most=min(longest, rules.longest))
     if rules.reads:
         said["field"] = table.choice("field", _FIELDS[rules.reads])
-    if kind in _DECAYED:
-        said["half_life"] = table.integer("half_life", least=1, most=LONGEST_WINDOW[said["unit"]])
-    if kind == "distinct" and not table.has("values"):
-        said["slots"] = table.integer("slots", least=2, most=MOST_SLOTS)
-    elif rules.reads == "category":
-        said["values" if rules.coded else "among"] = listed = table.texts("values", ())
-        if not listed:
-            raise table.refuse("values", "is empty", "list the category's values in a meaningful order")
-        if kind == "share":
-            said["value"] = table.choice("value", listed)
-        if kind == "affinity":
-            said["rank"] = table.integer("rank", 1, least=1, most=MOST_RANKS)
-            if said["rank"] > len(listed):
-                raise table.refuse("rank", "is greater than the number of values", "list more, or lower it")
-    if kind == "ratio":
+    if kind in LATEST:
+        said["field"] = table.name("field")
+        refuse_raw(table, "field")
+    if "half_life" in rules.needs:
+        said["half_life"] = table.integer("half_life", least=1, most=longest)
+    said |= _categories(table, kind, rules)
+    if "per" in rules.needs:
         said["per"] = table.choice("per", names)
         if said["per"] == said["event"]:
-            raise table.refuse("per", "is the event itself", "divide by another event")
+            raise table.refuse("per", "is the event itself", "name another event")
+    if "cuts" in rules.needs:
+        said["cuts"] = _cuts(table, 3 if kind == "rfm_score" else 1)
+    if "lifetime" in rules.needs:
+        said["lifetime"] = parse_lifetime(table.table("lifetime"))
+    if "horizon" in rules.needs:
+        said["horizon"] = table.integer("horizon", least=1, most=3650)
+    if "discount" in rules.needs:
+        said["discount"] = table.number("discount", 0.0, least=0, most=0.5)
     return said
+
+
+def _categories(table: Table, kind: str, rules: Kind) -> dict[str, Any]:
+    """Return how a category's values are told apart: as they are listed, by slots, or as the kind itself says."""
+    if rules.codes:
+        return {"values": rules.codes}
+    if kind == "imported":
+        return {"values": table.texts("values", ())}
+    if "slots" in rules.needs and not ("values" in rules.needs and table.has("values")):
+        return {"slots": table.integer("slots", least=2, most=MOST_SLOTS)}
+    if "values" not in rules.needs:
+        return {}
+    listed = table.texts("values", ())
+    if not listed:
+        raise table.refuse("values", "is empty", "list the category's values in a meaningful order")
+    said: dict[str, Any] = {"values" if rules.coded else "among": listed}
+    if kind in ("asked", "share"):
+        said["value"] = table.choice("value", listed)
+    if kind == "affinity":
+        said["rank"] = table.integer("rank", 1, least=1, most=MOST_RANKS)
+        if said["rank"] > len(listed):
+            raise table.refuse("rank", "is greater than the number of values", "list more, or lower it")
+    return said
+
+
+def _cuts(table: Table, scores: int) -> tuple[int, ...]:
+    cuts = table.integers("cuts", least=1, most=_LARGEST_CUT)
+    each = len(cuts) // scores
+    runs = [cuts[i * each : (i + 1) * each] for i in range(scores)]
+    if not 1 <= each <= MOST_CUTS or len(cuts) != each * scores:
+        remedy = f"give 1 to {MOST_CUTS}" + (" for each of its three scores" if scores > 1 else "")
+        raise table.refuse("cuts", "are not as many as they have to be", remedy)
+    if any(list(run) != sorted(set(run)) for run in runs):
+        raise table.refuse("cuts", "do not ascend", "sort them, each once")
+    return cuts
 
 
 def parse_schema(tables: Iterable[Table]) -> tuple[Feature, ...]:

@@ -8,17 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from entrenous.features.declare import Feature
-from entrenous.features.kinds import DECAY_SCALE, HALF_HOUR, KINDS, SECONDS, SLOTS_A_DAY, decay_weights
-from entrenous.features.series import Buckets
+from entrenous.features.interpret import INTERPRETATIONS, parts_of
+from entrenous.features.kinds import DECAY_SCALE, HALF_HOUR, SECONDS, SLOTS_A_DAY, decay_weights, derived
+from entrenous.features.series import Buckets, Series, series_of, unordered
 
-__all__ = ["Finish", "Reader", "View", "reader"]
+__all__ = ["Finish", "Read", "Reader", "View", "reader"]
 
 View = Callable[[int, Buckets], Any]
 Finish = Callable[..., float]
 NAN = float("nan")
+DAY = SECONDS["day"]
+SATURDAY = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What is picked out of one series.
+
+    Attributes:
+        series: the series. view: of it. key: equal for views that give the same of one series.
+    """
+
+    series: Series
+    view: View
+    key: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,24 +43,41 @@ class Reader:
     """How one feature is read.
 
     Attributes:
-        view: of each of the feature's series. key: equal for views that give the same of one series.
-        finish: makes the number of what the views gave, in the order of the series.
+        reads: what it needs of its series. finish: makes the number of what the views gave, in their order.
     """
 
-    view: View
-    key: tuple[Any, ...]
+    reads: tuple[Read, ...]
     finish: Finish
 
 
 def reader(feature: Feature) -> Reader:
-    """Return how a stored feature is read from its series, as `series_of` orders them."""
+    """Return how a stored feature is read."""
+    if parts := parts_of(feature):
+        return _made(feature, [reader(part) for part in parts])
+    view, key, finish = _way(feature)
+    return Reader(reads=tuple(Read(series=one, view=view, key=key) for one in series_of(feature)), finish=finish)
+
+
+def _made(feature: Feature, parts: list[Reader]) -> Reader:
+    """Read each part's number, then make the feature's of them."""
+    number, slices, start = INTERPRETATIONS[feature.kind].number(feature), [], 0
+    for part in parts:
+        slices.append((part.finish, slice(start, start + len(part.reads))))
+        start += len(part.reads)
+
+    def finish(*seen: Any) -> float:
+        return number(*[float(of(*seen[where])) for of, where in slices])
+
+    return Reader(reads=tuple(read for part in parts for read in part.reads), finish=finish)
+
+
+def _way(feature: Feature) -> tuple[View, tuple[Any, ...], Finish]:
     kind, window, half_life = feature.kind, feature.window, feature.half_life
     if kind in _OF_INTEGERS or feature.slots:
-        return Reader(view=_within(window), key=("within", window), finish=_OF_INTEGERS.get(kind, _slots))
-    if KINDS[kind].reads == "category" and kind not in _ALONE:
-        key = ("weighed", window, half_life)
-        return Reader(view=_weighed(feature), key=key, finish=_of_weights(feature))
-    return Reader(view=_ALONE[kind](feature), key=(kind, window, half_life), finish=float)
+        return _within(window), ("within", window), _OF_INTEGERS.get(kind, _slots)
+    if kind in _WEIGHED:
+        return _weighed(feature), ("weighed", window, half_life), _of_weights(feature)
+    return _ALONE[kind](feature), (kind, window, half_life, feature.value), float
 
 
 # Numbers of the integers in a window
@@ -69,15 +103,19 @@ def _slots(masks: list[int]) -> float:
 _OF_INTEGERS: Mapping[str, Finish] = {
     "count": lambda integers: float(sum(integers)),
     "days": lambda integers: float(len(integers)),
+    "filled": lambda integers: float(sum(integers)),
     "max": lambda integers: float(max(integers, default=NAN)),
     "mean": _quotient,
     "min": lambda integers: float(min(integers, default=NAN)),
+    "peak": lambda integers: float(max(integers, default=NAN)),
     "ratio": _quotient,
     "sum": lambda integers: float(sum(integers)),
 }
 
 
 # Numbers of the weight of each category
+
+_WEIGHED = frozenset({"affinity", "distinct", "listed", "share", "squared", "top"})
 
 
 def _weighed(feature: Feature) -> View:
@@ -119,7 +157,14 @@ def _of_weights(feature: Feature) -> Finish:
     def distinct(totals: dict[int, int]) -> float:
         return float(len(totals))
 
-    return {"distinct": distinct, "share": share}.get(feature.kind, ranked)
+    def listed(totals: dict[int, int]) -> float:
+        return float(sum(totals.values()))
+
+    def squared(totals: dict[int, int]) -> float:
+        return float(sum(events * events for events in totals.values()))
+
+    known = {"distinct": distinct, "listed": listed, "share": share, "squared": squared}
+    return known.get(feature.kind, ranked)
 
 
 # Numbers that only one feature reads
@@ -128,6 +173,26 @@ def _of_weights(feature: Feature) -> Finish:
 def _recency(feature: Feature) -> View:
     window = feature.window
     return lambda now, kept: min((now - b for b in kept if now - window < b <= now), default=NAN)
+
+
+def _age(feature: Feature) -> View:
+    window = feature.window
+    return lambda now, kept: max((now - b for b in kept if now - window < b <= now), default=NAN)
+
+
+def _pause(feature: Feature) -> View:
+    window = feature.window
+
+    def pause(now: int, kept: Buckets) -> float:
+        buckets = sorted(b for b in kept if now - window < b <= now)
+        return max((later - earlier for earlier, later in pairwise(buckets)), default=NAN)
+
+    return pause
+
+
+def _weekend_days(feature: Feature) -> View:
+    window = feature.window
+    return lambda now, kept: sum(derived("weekday", b * DAY) >= SATURDAY for b in kept if now - window < b <= now)
 
 
 def _decayed_sum(feature: Feature) -> View:
@@ -202,12 +267,57 @@ def _first(feature: Feature) -> View:
     return first
 
 
+# Numbers of what was said last
+
+
+def _said(feature: Feature) -> View:
+    """The code or the number that is known since a moment in the window."""
+    window, size = feature.window, len(feature.values)
+
+    def said(now: int, kept: Buckets) -> float:
+        if 0 not in kept:
+            return NAN
+        time, bits = divmod(kept[0], size or 1 << 32)
+        if not now - window < time // DAY <= now:
+            return NAN
+        return bits if size else unordered(bits)
+
+    return said
+
+
+def _told(feature: Feature) -> View:
+    window, size = feature.window, len(feature.values)
+
+    def told(now: int, kept: Buckets) -> float:
+        last = max((cell for cell in kept if now - window < cell // 2 // size // DAY <= now), default=None)
+        return NAN if last is None or not last % 2 else last // 2 % size
+
+    return told
+
+
+def _asked(feature: Feature) -> View:
+    window, size, code = feature.window, len(feature.among), feature.among.index(feature.value)
+
+    def asked(now: int, kept: Buckets) -> float:
+        mine = (cell for cell in kept if cell // 2 % size == code and now - window < cell // 2 // size // DAY <= now)
+        last = max(mine, default=None)
+        return NAN if last is None else last % 2
+
+    return asked
+
+
 _ALONE: Mapping[str, Callable[[Feature], View]] = {
+    "age": _age,
+    "asked": _asked,
     "decayed_sum": _decayed_sum,
     "first": _first,
+    "imported": _said,
     "last": _last,
+    "pause": _pause,
     "recency": _recency,
     "session_length": _session_length,
     "sessions": _sessions,
     "streak": _streak,
+    "told": _told,
+    "weekend_days": _weekend_days,
 }

@@ -14,6 +14,8 @@ that the order in which events arrive makes no difference, and two visitors' sta
 | `half_hours` | bucket | a bit for each half-hour of the UTC day with an event | their union |
 | `earliest` | bucket | second within the bucket x values + code | the smaller |
 | `l` | 0 | time x values + code | the greater |
+| `told` | (time x values + code) x 2 + whether it holds | 1 | both |
+| `number` | 0 | time x 2^32 + the float32's bits, so that order is kept | the greater |
 """
 
 from __future__ import annotations
@@ -22,39 +24,68 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from operator import add, or_
+from struct import pack as pack_bits
+from struct import unpack as unpack_bits
 from typing import Any
 
-from entrenous.events import Event
+from entrenous.events import ATTRIBUTES, Attribute, Event, attribute_name
 from entrenous.features.declare import Feature
 from entrenous.features.kinds import HALF_HOUR, SECONDS, slot
 from entrenous_consent.packing import pack
 
-__all__ = ["Adder", "Buckets", "Series", "adder", "combine", "corrected", "flattened", "restored", "series_of"]
+__all__ = [
+    "MOST_TOLD",
+    "Adder",
+    "Buckets",
+    "Series",
+    "adder",
+    "combine",
+    "corrected",
+    "flattened",
+    "ordered",
+    "restored",
+    "series_of",
+    "undone",
+    "unordered",
+]
+
+MOST_TOLD = 32
+"""The most words of a visitor on one matter that are remembered, and can be undone."""
 
 Buckets = dict[int, int]
-Adder = Callable[[Buckets, int, Event], None]
+Adder = Callable[[Buckets, int, Any], None]
 """Adds an event to the buckets; between the two, the number of the event's own."""
 
 _SHAPES: Mapping[str, tuple[str, ...]] = {
     "affinity": ("c",),
+    "age": ("n",),
+    "asked": ("told",),
     "count": ("n",),
     "days": ("n",),
     "decayed_sum": ("s",),
     "distinct": ("c",),
+    "filled": ("filled",),
     "first": ("earliest",),
     "last": ("l",),
+    "listed": ("c",),
     "max": ("greatest",),
     "mean": ("s", "filled"),
     "min": ("least",),
+    "pause": ("n",),
+    "peak": ("n",),
     "ratio": ("n", "n"),
     "recency": ("n",),
     "session_length": ("n",),
     "sessions": ("half_hours",),
     "share": ("c",),
+    "squared": ("c",),
     "streak": ("n",),
     "sum": ("s",),
+    "told": ("told",),
     "top": ("c",),
+    "weekend_days": ("n",),
 }
+_ABSENT = (None, "")
 _COMBINE: Mapping[str, Callable[[int, int], int]] = {
     "c": add,
     "earliest": min,
@@ -64,8 +95,10 @@ _COMBINE: Mapping[str, Callable[[int, int], int]] = {
     "l": max,
     "least": min,
     "n": add,
+    "number": max,
     "s": add,
     "slots": or_,
+    "told": or_,
 }
 
 
@@ -92,15 +125,19 @@ class Series:
         parts = [self.shape, self.event, self.field, self.seconds, list(self.values)]
         return sha256(pack([*parts, self.slots] if self.slots else parts)).digest()[:6]
 
+    def told_at(self, cell: int) -> int:
+        """Return the second of a word in a series of the shape `told`."""
+        return cell // 2 // len(self.values)
+
 
 def series_of(feature: Feature) -> tuple[Series, ...]:
     """Return the series that a stored feature is read from, in the order in which its reader takes them."""
     in_half_hours = feature.kind == "session_length"
-    shapes = ("slots",) if feature.slots else _SHAPES[feature.kind]
+    shapes = ("slots",) if feature.slots else _SHAPES.get(feature.kind) or (("l",) if feature.values else ("number",))
     return tuple(
         Series(
             shape=shape,
-            event=event,
+            event=event or attribute_name(feature.kind, feature.field),
             field=feature.field,
             seconds=HALF_HOUR if in_half_hours else SECONDS[feature.unit],
             values=feature.listed,
@@ -116,11 +153,25 @@ def combine(series: Series, kept: Buckets, more: Buckets) -> None:
     both = _COMBINE[series.shape]
     for bucket, value in more.items():
         kept[bucket] = both(kept[bucket], value) if bucket in kept else value
+    if series.shape == "told":
+        _forget_oldest(kept)
+
+
+def undone(kept: Buckets) -> Buckets:
+    """Return a series of the shape `told` without the last word; empty where that was the only one."""
+    return dict.fromkeys(sorted(kept)[:-1], 1)
+
+
+def _forget_oldest(kept: Buckets) -> None:
+    for cell in sorted(kept)[:-MOST_TOLD]:
+        del kept[cell]
 
 
 def corrected(series: Series, code: int, now: int) -> Buckets:
-    """Return a series of the shape `c`, `l` or `earliest` that knows one event alone: of `code`, at `now`."""
+    """Return a series of the shape `c`, `l`, `told` or `earliest` that knows one event alone: of `code`, at `now`."""
     size, bucket = len(series.values), now // series.seconds
+    if series.shape == "told":
+        return {(now * size + code) * 2 + 1: 1}
     if series.shape == "l":
         return {0: now * size + code}
     if series.shape == "earliest":
@@ -130,6 +181,8 @@ def corrected(series: Series, code: int, now: int) -> Buckets:
 
 def adder(series: Series) -> Adder:
     """Return what adds one event to the buckets of `series`, in place."""
+    if series.event.startswith(ATTRIBUTES):
+        return _said(series)
     if series.shape in ("c", "l", "earliest"):
         return _coded(series)
     if series.shape in ("s", "filled", "least", "greatest"):
@@ -158,7 +211,7 @@ def _numeric(series: Series) -> Adder:
             kept[bucket] = kept.get(bucket, 0) + value
 
     def filled(kept: Buckets, bucket: int, event: Event) -> None:
-        if getattr(event, field) is not None:
+        if getattr(event, field) not in _ABSENT:
             kept[bucket] = kept.get(bucket, 0) + 1
 
     def least(kept: Buckets, bucket: int, event: Event) -> None:
@@ -172,6 +225,43 @@ def _numeric(series: Series) -> Adder:
             kept[bucket] = value
 
     return {"s": total, "filled": filled, "least": least, "greatest": greatest}[series.shape]
+
+
+def ordered(value: float) -> int:
+    """Return the float32 nearest to `value` as an integer of 32 bits that is greater where the number is."""
+    (bits,) = unpack_bits("<i", pack_bits("<f", value))
+    return int(bits ^ 0x7FFFFFFF if bits < 0 else bits) + (1 << 31)
+
+
+def unordered(bits: int) -> float:
+    """Return the float32 that `ordered` turned into `bits`."""
+    signed = bits - (1 << 31)
+    (value,) = unpack_bits("<f", pack_bits("<i", signed ^ 0x7FFFFFFF if signed < 0 else signed))
+    return float(value)
+
+
+def _said(series: Series) -> Adder:
+    """Of what is told or imported. A value that is not listed, or of another type, counts as nothing."""
+    size = len(series.values)
+    codes: dict[str | float, int] = {value: code for code, value in enumerate(series.values)}
+
+    def number(kept: Buckets, bucket: int, said: Attribute) -> None:
+        if not isinstance(said.value, str):
+            kept[0] = max(kept.get(0, -1), said.time << 32 | ordered(said.value))
+
+    def latest(kept: Buckets, bucket: int, said: Attribute) -> None:
+        code = codes.get(said.value)
+        if code is not None:
+            kept[0] = max(kept.get(0, -1), said.time * size + code)
+
+    def told(kept: Buckets, bucket: int, said: Attribute) -> None:
+        code = codes.get(said.value)
+        if code is not None:
+            kept[(said.time * size + code) * 2 + said.holds] = 1
+            if len(kept) > MOST_TOLD:
+                _forget_oldest(kept)
+
+    return {"l": latest, "number": number, "told": told}[series.shape]
 
 
 def _coded(series: Series) -> Adder:
@@ -207,9 +297,11 @@ def flattened(series: Series, kept: Buckets, now: int) -> list[Any]:
     buckets without anything are skipped. The shape `l` is `[[time, code]]`.
     """
     size, oldest = len(series.values), now // series.seconds - series.keep + 1
-    if series.shape == "l":
-        time, code = divmod(kept.get(0, 0), size)
+    if series.shape in ("l", "number"):
+        time, code = divmod(kept.get(0, 0), size or 1 << 32)
         return [[time, code]] if kept and time // series.seconds >= oldest else []
+    if series.shape == "told":
+        oldest *= series.seconds * size * 2
     if series.shape == "c":
         oldest *= size
     buckets = sorted(bucket for bucket in kept if bucket >= oldest)
@@ -231,9 +323,9 @@ def restored(series: Series, stored: Sequence[Any]) -> Buckets:
         TypeError, ValueError, IndexError: it describes nothing.
     """
     size = len(series.values)
-    if series.shape == "l":
+    if series.shape in ("l", "number"):
         ((time, code),) = stored
-        return {0: time * size + code}
+        return {0: time * (size or 1 << 32) + code}
     if len(stored) == 2:
         bucket, flat = stored
         kept = {}

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from entrenous.events import EVENT_NAMES, Event
+from entrenous.events import EVENT_NAMES, Attribute, Event, attribute_name
 from entrenous.features.declare import Feature, stamp
 from entrenous.features.kinds import ANY
 from entrenous.features.reading import Finish, View, reader
-from entrenous.features.series import Adder, Buckets, Series, adder, combine, corrected, flattened, restored, series_of
+from entrenous.features.series import Adder, Buckets, Series, adder, combine, corrected, flattened, restored, undone
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
 
@@ -57,8 +57,8 @@ class Plan:
         """Return the state of a visitor who did nothing yet."""
         return [{} for _ in self._series]
 
-    def apply(self, state: State, event: Event) -> None:
-        """Add one event to `state`, in place. Order of arrival makes no difference."""
+    def apply(self, state: State, event: Event | Attribute) -> None:
+        """Add one event, or what was said, to `state`, in place. Order of arrival makes no difference."""
         for seconds, adders in self._listening.get(event.name, ()):
             bucket = event.time // seconds
             for index, add in adders:
@@ -77,6 +77,18 @@ class Plan:
         for at in mine:
             state[at] = {} if code is None else corrected(self._series[at], code, now)
         return frozenset(there for there, series in read.items() if not mine.isdisjoint(series))
+
+    def undo(self, state: State, field: str) -> bool:
+        """Take back, in place, the last thing the visitor told about `field`; say whether there was any.
+
+        What was told before it holds again.
+        """
+        told = [at for at, one in enumerate(self._series) if one.event == attribute_name("told", field) and state[at]]
+        last = max((self._series[at].told_at(max(state[at])) for at in told), default=None)
+        for at in told:
+            if self._series[at].told_at(max(state[at])) == last:
+                state[at] = undone(state[at])
+        return last is not None
 
     def _read(self, views: tuple[int, ...]) -> set[int]:
         return {self._views[view][0] for view in views}
@@ -130,14 +142,15 @@ def compile_plan(schema: Sequence[Feature], purpose: str) -> Plan:
     readers: list[tuple[tuple[int, ...], Finish]] = []
     for _, feature in mine:
         read, how = [], reader(feature)
-        for wanted in series_of(feature):
+        for needed in how.reads:
+            wanted = needed.series
             at = index.setdefault(wanted.key, len(series))
             if at == len(series):
                 series.append(wanted)
             series[at].keep = max(series[at].keep, wanted.keep)
-            read.append(shared.setdefault((at, how.key), len(views)))
+            read.append(shared.setdefault((at, needed.key), len(views)))
             if read[-1] == len(views):
-                views.append((at, wanted.seconds, how.view))
+                views.append((at, wanted.seconds, needed.view))
         readers.append((tuple(read), how.finish))
     listening: dict[str, dict[int, list[tuple[int, Adder]]]] = {}
     for at, one in enumerate(series):
