@@ -1,4 +1,5 @@
-"""Criteria: each matches whom it means, nobody else, and nobody who withholds it; and the document lists them all."""
+"""Criteria on context and the clock: each matches whom it means, nobody else, and nobody who withholds it; and the
+document lists all of them. Those on features are in `test_rules_features.py`."""
 
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from entrenous.features import KINDS
 from entrenous.targeting import Supplied, compile_gate, parse_supplied
 from entrenous_consent.errors import Forbidden, Malformed, Missing
 from entrenous_consent.parsing import Table
-from entrenous_exporters.rules import CRITERIA, REFUSED, Criterion, criterion, write_rule
+from entrenous_exporters.rules import REFUSED, Criterion, criterion, load_criteria, write_rule
+from entrenous_exporters.rules.criteria import parse_criteria
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "targeting.md").read_text("utf-8")
 GRANTED = frozenset({"personalize"})
@@ -35,19 +36,11 @@ SAMPLES = {
     "cookie_value": ({"value": "b"}, {"cookie_value": "b"}, {"cookie_value": "a"}),
     "app_version": ({"version": "4."}, {"app_version": "4.2"}, {"app_version": "3.9"}),
     "sdk_version": ({"version": "0.1."}, {"sdk_version": "0.1.0"}, {"sdk_version": "0.2.0"}),
-    "new_visitor": ({}, {"visit_days": 1}, {"visit_days": 2}),
-    "returning_visitor": ({}, {"visit_days": 2}, {"visit_days": 1}),
-    "first_visit": ({"days": 7}, {"days_since_first_visit": 3}, {"days_since_first_visit": 30}),
-    "last_visit": ({"days": 7}, {"last_visit": 7}, {"last_visit": 8}),
-    "visits": ({"count": 3}, {"visits": 3}, {"visits": 2}),
-    "same_day_visits": ({"count": 2}, {"visits_today": 2}, {"visits_today": 1}),
     "time_since_previous_visit": (
         {"hours": 24},
         {"hours_since_previous_visit": 30},
         {"hours_since_previous_visit": 2},
     ),
-    "session_active": ({}, {"session_events": 4}, {"session_events": 0}),
-    "pages_viewed": ({"count": 5}, {"pages_viewed": 5}, {"pages_viewed": 4}),
     "page_visited": ({"page": "/faq"}, {"pages_visited": ["/", "/faq"]}, {"pages_visited": ["/"]}),
     "pages_visited": ({"count": 2}, {"pages_visited": ["/", "/faq"]}, {"pages_visited": ["/"]}),
     "time_on_page": ({"seconds": 30}, {"seconds_on_page": 31.5}, {"seconds_on_page": 5}),
@@ -69,18 +62,8 @@ SAMPLES = {
     "search_keywords": ({"words": "rain"}, {"search_keywords": "rain boots"}, {"search_keywords": "bags"}),
     "custom_data": ({"value": "a\\b\n"}, {"custom_data": "a\\b\n"}, {"custom_data": "ab"}),
     "custom_event": ({"event": "size_guide"}, {"custom_events": ["size_guide"]}, {"custom_events": []}),
-    "conversion": ({}, {"sign_ups": 1}, {"sign_ups": 0}),
-    "conversion_count": ({"count": 2}, {"orders": 2}, {"orders": 1}),
-    "conversion_value": ({"minor_units": 10_000}, {"spent": 10_000}, {"spent": 9_999}),
-    "conversion_recency": ({"days": 30}, {"last_order": 3}, {"last_order": 31}),
     "cart_value": ({"minor_units": 4900}, {"cart_value": 4900}, {"cart_value": 0}),
     "cart_items": ({"count": 1}, {"cart_items": 1}, {"cart_items": 0}),
-    "cart_age": ({"hours": 2}, {"last_cart": 2}, {"last_cart": 1}),
-    "cart_abandoned": ({"hours": 2}, {"last_cart": 3, "orders": 0}, {"last_cart": 3, "orders": 1}),
-    "search_abandoned": ({"hours": 1}, {"last_search": 1, "views": 0}, {"last_search": 1, "views": 2}),
-    "browse_abandoned": ({"hours": 1}, {"last_view": 1, "carts": 0}, {"last_view": 0, "carts": 0}),
-    "interest": ({"categories": ["boots"]}, {"interest": "boots"}, {"interest": "bags"}),
-    "affinity": ({"brands": ["Corner"]}, {"liked_brand": "Corner"}, {"liked_brand": "Other"}),
     "conversion_score": ({"least": 0.25}, {"conversion_score": 0.25}, {"conversion_score": 0.2}),
     "conversion_decile": ({"least": 9}, {"conversion_decile": 10}, {"conversion_decile": 8}),
     "tranche": ({"tranches": ["warm", "hot"]}, {"tranche": "hot"}, {"tranche": "cold"}),
@@ -108,7 +91,10 @@ SAMPLES = {
     "feature_flag": ({"flag": "new_menu"}, {"flags": ["new_menu"]}, {"flags": []}),
 }
 
-each = pytest.mark.parametrize("one", CRITERIA, ids=lambda one: one.name)
+CRITERIA = load_criteria()
+SUPPLIED = tuple(one for one in CRITERIA if one.source != "feature")
+each = pytest.mark.parametrize("one", SUPPLIED, ids=lambda one: one.name)
+every = pytest.mark.parametrize("one", CRITERIA, ids=lambda one: one.name)
 
 
 def admits(one: Criterion, said: dict, *, exclude: bool = False, granted: frozenset[str] = GRANTED) -> bool:
@@ -153,24 +139,15 @@ def test_a_criterion_that_is_withheld_matches_nobody_and_excludes_everybody(one)
                 assert not admits(one, rest, exclude=exclude)
 
 
-@each
-def test_a_criterion_takes_the_values_its_sample_gives_and_has_words_in_two_languages(one):
-    values, _, _ = SAMPLES[one.name]
-    assert set(one.values) == values.keys()
+@every
+def test_a_criterion_has_words_in_two_languages(one):
     assert one.en != one.fr or one.name in {"campaign", "segment"}
     assert one.en.strip()
     assert one.fr.strip()
 
 
-@each
-def test_a_criterion_on_a_feature_names_a_kind_that_there_is(one):
-    kinds = re.findall(r"kind `(\w+)`", one.rests_on)
-    assert bool(kinds) == (one.source == "feature")
-    assert set(kinds) <= set(KINDS)
-
-
 def test_every_criterion_has_a_sample_and_a_name_of_its_own():
-    assert [one.name for one in CRITERIA] == list(SAMPLES)
+    assert [one.name for one in SUPPLIED] == list(SAMPLES)
 
 
 def test_the_document_lists_every_criterion_in_a_line_of_its_own():
@@ -181,6 +158,14 @@ def test_the_document_lists_every_criterion_in_a_line_of_its_own():
         assert line.startswith(f"| `{one.name}` | {one.en} · {one.fr} | `{one.template}` | ")
         for said in (one.rests_on, *(f"`{name}` ({type_})" for name, type_ in one.reads.items() if not one.rests_on)):
             assert said in line
+
+
+def test_each_figure_of_the_document_names_the_bench_that_measured_it():
+    section = DOCUMENT.partition("\n## What it costs")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| `(test_\w+)`", section, re.MULTILINE)
+    benches = (Path(__file__).parents[2] / "benches" / "test_targeting.py").read_text("utf-8")
+    assert named
+    assert [name for name in named if f"def {name}(" not in benches] == []
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -198,12 +183,67 @@ def test_an_unknown_criterion_is_not_there():
         criterion("mood")
 
 
-def test_a_value_that_is_not_given_is_missed():
-    with pytest.raises(KeyError):
-        criterion("country").rule()
+@pytest.mark.parametrize(
+    ("name", "values", "place", "what"),
+    [
+        ("country", {}, "country.countries", "is not given"),
+        ("country", {"countries": ["FR"], "country": "FR"}, "country.country", "is no value of this criterion"),
+        ("exit_intent", {"present": True}, "exit_intent.present", "is no value of this criterion"),
+        ("country", {"countries": "FR"}, "country.countries", "is not one text or more"),
+        ("country", {"countries": []}, "country.countries", "is not one text or more"),
+        ("country", {"countries": ["FR", 3]}, "country.countries", "is not one text or more"),
+        ("visits", {"count": "3"}, "visits.count", "is not a finite number"),
+        ("visits", {"count": True}, "visits.count", "is not a finite number"),
+        ("visits", {"count": float("nan")}, "visits.count", "is not a finite number"),
+        ("visits", {"count": 10**400}, "visits.count", "is not a finite number"),
+        ("campaign", {"campaign": ["a"]}, "campaign.campaign", "is not text"),
+        ("campaign", {"campaign": None}, "campaign.campaign", "is not text"),
+        ("ad_blocker", {"present": 1}, "ad_blocker.present", "is not true or false"),
+    ],
+)
+def test_a_value_that_is_missing_unknown_or_of_another_type_is_refused_with_its_name(name, values, place, what):
+    with pytest.raises(Malformed) as refused:
+        criterion(name).rule(**values)
+    assert refused.value.what == what
+    assert refused.value.place == f"criterion {place}"
+    assert refused.value.remedy
 
 
-@pytest.mark.parametrize("text", ["'", "\\", "a' || true || '", '"', "\n", "\\'", "é"])
+def table(**said: object) -> Table:
+    whole = {"name": "size", "en": "Size", "fr": "Taille", "template": "size == {size}", "values": {"size": "text"}}
+    return Table(whole | {"context": {"size": "text"}} | said, "criteria[0]")
+
+
+@pytest.mark.parametrize(
+    ("said", "place", "what"),
+    [
+        ({"colour": 3}, "colour", "is not a known key"),
+        ({"values": {"size": "moment"}}, "values.size", "is not a known value"),
+        ({"context": {"size": "list"}}, "context.size", "is not a known value"),
+        ({"template": "size == {other}"}, "template", "holds other names in braces"),
+        ({"template": "size == 'a'"}, "template", "holds other names in braces"),
+        ({"template": "size == {"}, "template", "is no template"),
+        ({"template": "size == {size!r}"}, "template", "is no template"),
+        ({"features": {"seen": {"kind": "count", "event": "any"}}}, "features", "stand beside context"),
+        ({"features": {"seen": {"kind": "context", "event": "any"}}}, "features.seen.kind", "is not a known value"),
+        ({"features": {"seen": {"kind": "count", "event": "hum"}}}, "features.seen.event", "is not a known value"),
+        ({"features": {"seen": {"kind": "count", "event": "any", "at": 1}}}, "features.seen.at", "is not a known key"),
+    ],
+)
+def test_a_table_of_criteria_is_read_strictly(said, place, what):
+    with pytest.raises(Malformed, match=what) as refused:
+        parse_criteria([table(**said)])
+    assert refused.value.place == f"criteria[0].{place}"
+
+
+def test_a_criterion_that_is_there_twice_or_declares_a_name_in_another_way_is_refused():
+    with pytest.raises(Malformed, match=r"criteria\[0\]\.name: is there twice"):
+        parse_criteria([table(), table()])
+    with pytest.raises(Malformed, match="is declared in another way by another criterion"):
+        parse_criteria([table(), table(name="width", context={"size": "number"})])
+
+
+@pytest.mark.parametrize("text", ["'", "\\", "a' || true || '", '"', "\n", "\r", "\x00", "\u2028", "\\'", "é"])
 def test_a_value_stays_a_value_whatever_stands_in_it(text):
     one = criterion("campaign")
     assert write_rule(one.rule(campaign=text), one.variables("p")).tree == ("==", ("var", "campaign"), text)

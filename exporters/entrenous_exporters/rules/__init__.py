@@ -9,6 +9,6 @@
 from __future__ import annotations
 
 from entrenous_exporters.rules.cel import Written, write_rule
-from entrenous_exporters.rules.criteria import CRITERIA, REFUSED, Criterion, criterion
+from entrenous_exporters.rules.criteria import REFUSED, Criterion, criterion, load_criteria
 
-__all__ = ["CRITERIA", "REFUSED", "Criterion", "Written", "criterion", "write_rule"]
+__all__ = ["REFUSED", "Criterion", "Written", "criterion", "load_criteria", "write_rule"]

@@ -4,20 +4,32 @@ A criterion is no mechanism of its own: its template is CEL like any other, and 
 variable. It rests on one of three things:
 
 - **context** that the app supplies with the decision, because only the page, the screen or the shop's systems know it;
-- a **feature** of the bundle, kept from events: `rests_on` says the kind and the event to declare it with;
+- **features** of the bundle, kept from events: the kind, the event and whatever else makes them what is meant;
 - the decision's **clock**, which is nothing about the visitor.
+
+They stand in `criteria.toml`, beside this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from math import isfinite
 from string import Formatter
 
-from entrenous.targeting import Variable
-from entrenous_consent.errors import Forbidden, Missing
+from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, NUMBER_FIELDS
+from entrenous.features import ANY, KINDS, SECONDS
+from entrenous.features.kinds import LONGEST_WINDOW
+from entrenous.targeting import Variable, float32
+from entrenous.targeting.form import TYPES
+from entrenous_consent.errors import Forbidden, Malformed, Missing
+from entrenous_consent.parsing import Table
 
-__all__ = ["CRITERIA", "REFUSED", "Criterion", "criterion"]
+__all__ = ["REFUSED", "Criterion", "criterion", "load_criteria", "parse_criteria"]
 
 Value = str | float | bool | Sequence[str]
 
@@ -27,6 +39,11 @@ REFUSED: Mapping[str, str] = {
 }
 """Criteria that other systems have and this one refuses, and why."""
 
+_KINDS = tuple(kind for kind in KINDS if kind != "context")
+_EVENTS = (ANY, *sorted(EVENT_NAMES))
+_OPTIONAL = {"per": _EVENTS, "field": (*NUMBER_FIELDS, *CATEGORY_FIELDS), "unit": tuple(SECONDS)}
+_CONTROL = re.compile(r"[\x00-\x1f]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
@@ -34,27 +51,38 @@ class Criterion:
 
     Attributes:
         name: a short key. en, fr: what it says, in a few words.
-        template: CEL, with the names of values in braces.
-        reads: the variables and their types; empty for the clock alone.
-        rests_on: the kind and event of the feature behind it; empty for context.
+        template: CEL, with the names of values in braces. values: the type of each of them, in order.
+        context: what it reads of what the app supplies, by name, with its type.
+        features: what it reads of the bundle, by name, with the part of a declaration that the criterion rests on.
     """
 
     name: str
     en: str
     fr: str
     template: str
-    reads: Mapping[str, str]
-    rests_on: str
+    values: Mapping[str, str]
+    context: Mapping[str, str]
+    features: Mapping[str, Mapping[str, str | int]]
 
     @property
     def source(self) -> str:
         """What it rests on: `clock`, `context` or `feature`."""
-        return "feature" if self.rests_on else "context" if self.reads else "clock"
+        return "feature" if self.features else "context" if self.context else "clock"
 
     @property
-    def values(self) -> tuple[str, ...]:
-        """The names of the values that the template takes, in order."""
-        return tuple(field for _, field, _, _ in Formatter().parse(self.template) if field)
+    def reads(self) -> Mapping[str, str]:
+        """Its variables with their types: those of rules, where a category is text."""
+        return self.context or {
+            name: "text" if KINDS[str(said["kind"])].coded else "number" for name, said in self.features.items()
+        }
+
+    @property
+    def rests_on(self) -> str:
+        """The features behind it in words; empty for context and the clock."""
+        return "; ".join(
+            ", ".join(f"{key} `{value}`" if isinstance(value, str) else f"{key} {value}" for key, value in said.items())
+            for said in self.features.values()
+        )
 
     def variables(self, purpose: str) -> dict[str, Variable]:
         """Return what has to be declared for it, all under one purpose."""
@@ -64,9 +92,22 @@ class Criterion:
         """Return the template with these values written into it, as CEL.
 
         Raises:
-            KeyError: a value that the template takes is not given.
+            Malformed: a value that the template takes is not given, one that it does not take is, or one is of another
+                type; the error says which, and never what was given.
         """
+        taken = ", ".join(f"{name} ({type_})" for name, type_ in self.values.items()) or "none"
+        for name in (*values, *self.values):
+            if name not in self.values:
+                raise self._refuse(name, "is no value of this criterion", f"it takes: {taken}")
+            if name not in values:
+                raise self._refuse(name, "is not given", f"it takes: {taken}")
+        for name, type_ in self.values.items():
+            if not _fits(values[name], type_):
+                raise self._refuse(name, f"is not {_SPOKEN[type_]}", _REMEDIES[type_])
         return self.template.format_map({name: _literal(value) for name, value in values.items()})
+
+    def _refuse(self, name: str, what: str, remedy: str) -> Malformed:
+        return Malformed(what, place=f"criterion {self.name}.{name[:64]}", remedy=remedy)
 
 
 def criterion(name: str) -> Criterion:
@@ -77,358 +118,105 @@ def criterion(name: str) -> Criterion:
     """
     if name in REFUSED:
         raise Forbidden("is refused, whoever asks", place=f"criterion {name}", remedy=REFUSED[name])
-    for one in CRITERIA:
+    for one in load_criteria():
         if one.name == name:
             return one
-    known = ", ".join(one.name for one in CRITERIA)
+    known = ", ".join(one.name for one in load_criteria())
     raise Missing("is no criterion", place="criterion", remedy=f"known: {known}")
+
+
+@cache
+def load_criteria() -> tuple[Criterion, ...]:
+    """Return all of them, by subject, as they ship with this package."""
+    text = (files("entrenous_exporters.rules") / "criteria.toml").read_text("utf-8")
+    return parse_criteria(Table(tomllib.loads(text), "criteria.toml").tables("criteria"))
+
+
+def parse_criteria(tables: Iterable[Table]) -> tuple[Criterion, ...]:
+    """Return the criteria that these tables hold.
+
+    Raises:
+        Malformed: an unknown key or type, a name that is there twice, a template whose braces hold other names than
+            `values`, a variable that two criteria declare differently.
+    """
+    found: dict[str, Criterion] = {}
+    declared: dict[str, object] = {}
+    for table in tables:
+        one = _parse(table)
+        if one.name in found:
+            raise table.refuse("name", "is there twice", "rename one")
+        for name, said in (*one.context.items(), *one.features.items()):
+            if declared.setdefault(name, said) != said:
+                raise table.refuse(name, "is declared in another way by another criterion", "rename one")
+        found[one.name] = one
+    return tuple(found.values())
+
+
+def _parse(table: Table) -> Criterion:
+    context, features = table.table("context", {}), table.named_tables("features", {})
+    values = table.table("values", {})
+    one = Criterion(
+        name=table.name("name"),
+        en=table.text("en"),
+        fr=table.text("fr"),
+        template=table.text("template"),
+        values={name: values.choice(name, TYPES) for name in values.keys()},  # noqa: SIM118
+        context={name: context.choice(name, TYPES) for name in context.keys()},  # noqa: SIM118
+        features={name: _feature(inner) for name, inner in features.items()},
+    )
+    table.close()
+    if one.context and one.features:
+        raise table.refuse("features", "stand beside context", "rest the criterion on one of them")
+    if _braces(table, one.template) != one.values.keys():
+        raise table.refuse("template", "holds other names in braces than values", "name the same in both")
+    return one
+
+
+def _braces(table: Table, template: str) -> set[str]:
+    try:
+        parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise table.refuse("template", "is no template", "close each brace; write names alone in them") from error
+    if any(spelled or converted for _, spelled, converted in parts):
+        raise table.refuse("template", "is no template", "write names alone in braces")
+    return {name for name, _, _ in parts if name is not None}
+
+
+def _feature(table: Table) -> dict[str, str | int]:
+    """Return the part of a declaration that is given, in the order of formats.md."""
+    said: dict[str, str | int] = {"kind": table.choice("kind", _KINDS), "event": table.choice("event", _EVENTS)}
+    for key, options in _OPTIONAL.items():
+        if table.has(key):
+            said[key] = table.choice(key, options)
+    if table.has("window"):
+        said["window"] = table.integer("window", least=1, most=max(LONGEST_WINDOW.values()))
+    table.close()
+    return said
+
+
+def _fits(value: object, type_: str) -> bool:
+    if type_ == "texts":
+        return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(one, str) for one in value)
+    if type_ == "number":
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(float32(value))
+    return isinstance(value, bool if type_ == "boolean" else str)
 
 
 def _literal(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        return "'" + _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted) + "'"
     if isinstance(value, (int, float)):
         return repr(value)
     return "[" + ", ".join(map(_literal, value)) + "]"
 
 
-def _on(name: str, en: str, fr: str, template: str, reads: str = "", rests_on: str = "") -> Criterion:
-    """Return a criterion; `reads` is written `name:type name:type`."""
-    variables = dict(one.split(":") for one in reads.split())
-    return Criterion(name=name, en=en, fr=fr, template=template, reads=variables, rests_on=rests_on)
-
-
-def _device() -> Iterator[Criterion]:
-    yield _on("device_type", "Type of device", "Type d'appareil", "device_type in {types}", "device_type:text")
-    yield _on("browser", "Browser", "Navigateur", "browser in {browsers}", "browser:text")
-    yield _on(
-        "browser_version",
-        "Browser and version",
-        "Navigateur et version",
-        "browser == {browser} && browser_version >= {version}",
-        "browser:text browser_version:number",
-    )
-    yield _on("operating_system", "Operating system", "Système d'exploitation", "os in {systems}", "os:text")
-    yield _on("language", "Language", "Langue", "language.startsWith({language})", "language:text")
-    yield _on(
-        "screen_size", "Width of the screen", "Largeur de l'écran", "screen_width >= {pixels}", "screen_width:number"
-    )
-    yield _on("ad_blocker", "Ad blocker", "Bloqueur de publicité", "ad_blocker == {present}", "ad_blocker:boolean")
-    yield _on("cookie_value", "Value of a cookie", "Valeur d'un cookie", "cookie_value == {value}", "cookie_value:text")
-    yield _on(
-        "app_version",
-        "Version of the app",
-        "Version de l'application",
-        "app_version.startsWith({version})",
-        "app_version:text",
-    )
-    yield _on(
-        "sdk_version", "Version of the SDK", "Version du SDK", "sdk_version.startsWith({version})", "sdk_version:text"
-    )
-
-
-def _visits() -> Iterator[Criterion]:
-    days, sessions = "kind `days`, event `page_view`", "kind `sessions`, event `any`"
-    yield _on("new_visitor", "New visitor", "Nouveau visiteur", "visit_days <= 1", "visit_days:number", days)
-    yield _on(
-        "returning_visitor", "Returning visitor", "Visiteur qui revient", "visit_days > 1", "visit_days:number", days
-    )
-    yield _on(
-        "first_visit",
-        "Days since the first visit",
-        "Jours depuis la première visite",
-        "days_since_first_visit <= {days}",
-        "days_since_first_visit:number",
-    )
-    yield _on(
-        "last_visit",
-        "Days since the last visit",
-        "Jours depuis la dernière visite",
-        "last_visit <= {days}",
-        "last_visit:number",
-        "kind `recency`, event `page_view`",
-    )
-    yield _on("visits", "Number of visits", "Nombre de visites", "visits >= {count}", "visits:number", sessions)
-    yield _on(
-        "same_day_visits",
-        "Visits on the same day",
-        "Visites le même jour",
-        "visits_today >= {count}",
-        "visits_today:number",
-        f"{sessions}, window 1",
-    )
-    yield _on(
-        "time_since_previous_visit",
-        "Hours since the previous visit",
-        "Heures depuis la visite précédente",
-        "hours_since_previous_visit >= {hours}",
-        "hours_since_previous_visit:number",
-    )
-    yield _on(
-        "session_active",
-        "Session active",
-        "Session en cours",
-        "session_events > 0",
-        "session_events:number",
-        "kind `session_length`, event `any`",
-    )
-
-
-def _pages() -> Iterator[Criterion]:
-    yield _on(
-        "pages_viewed",
-        "Pages viewed",
-        "Pages vues",
-        "pages_viewed >= {count}",
-        "pages_viewed:number",
-        "kind `count`, event `page_view`",
-    )
-    yield _on("page_visited", "A page visited", "Page visitée", "{page} in pages_visited", "pages_visited:texts")
-    yield _on(
-        "pages_visited",
-        "Different pages visited",
-        "Pages différentes visitées",
-        "size(pages_visited) >= {count}",
-        "pages_visited:texts",
-    )
-    yield _on(
-        "time_on_page",
-        "Seconds on the page",
-        "Secondes sur la page",
-        "seconds_on_page >= {seconds}",
-        "seconds_on_page:number",
-    )
-    yield _on(
-        "mean_page_duration",
-        "Mean seconds on a page",
-        "Durée moyenne par page",
-        "mean_page_seconds >= {seconds}",
-        "mean_page_seconds:number",
-    )
-    yield _on(
-        "time_since_page_load",
-        "Seconds since the page loaded",
-        "Secondes depuis le chargement",
-        "seconds_since_load >= {seconds}",
-        "seconds_since_load:number",
-    )
-    yield _on("key_page", "A key page seen", "Page clé vue", "{page} in key_pages_seen", "key_pages_seen:texts")
-    yield _on("landing_page", "Landing page", "Page d'arrivée", "landing_page.startsWith({path})", "landing_page:text")
-    yield _on(
-        "previous_page", "Previous page", "Page précédente", "previous_page.startsWith({path})", "previous_page:text"
-    )
-    yield _on("page_title", "Title of the page", "Titre de la page", "page_title.contains({words})", "page_title:text")
-    yield _on("page_url", "Address of the page", "Adresse de la page", "page_url.matches({pattern})", "page_url:text")
-    yield _on("tabs_open", "Tabs open", "Onglets ouverts", "tabs_open >= {count}", "tabs_open:number")
-    yield _on("exit_intent", "Exit intent", "Intention de sortie", "exit_intent", "exit_intent:boolean")
-    yield _on(
-        "element_seen",
-        "Element of the page seen",
-        "Élément de la page vu",
-        "{element} in elements_seen",
-        "elements_seen:texts",
-    )
-    yield _on("page_price", "Price on the page", "Prix affiché", "page_price >= {minor_units}", "page_price:number")
-
-
-def _origin() -> Iterator[Criterion]:
-    yield _on("referrer", "Referring page", "Page référente", "referrer.contains({text})", "referrer:text")
-    yield _on("origin", "Origin of the visit", "Origine de la visite", "origin in {origins}", "origin:text")
-    yield _on("origin_type", "Type of origin", "Type d'origine", "origin_type in {types}", "origin_type:text")
-    yield _on("campaign", "Campaign", "Campagne", "campaign == {campaign}", "campaign:text")
-    yield _on(
-        "search_keywords",
-        "Words searched for on the site",
-        "Mots cherchés sur le site",
-        "search_keywords.contains({words})",
-        "search_keywords:text",
-    )
-
-
-def _custom() -> Iterator[Criterion]:
-    yield _on(
-        "custom_data", "Data of the shop's own", "Donnée propre au site", "custom_data == {value}", "custom_data:text"
-    )
-    yield _on(
-        "custom_event",
-        "Event of the shop's own",
-        "Événement propre au site",
-        "{event} in custom_events",
-        "custom_events:texts",
-    )
-
-
-def _conversions() -> Iterator[Criterion]:
-    yield _on(
-        "conversion",
-        "A conversion of one kind",
-        "Conversion d'un certain type",
-        "sign_ups >= 1",
-        "sign_ups:number",
-        "kind `count`, event `sign_up`, or whichever counts",
-    )
-    yield _on(
-        "conversion_count",
-        "Number of purchases",
-        "Nombre d'achats",
-        "orders >= {count}",
-        "orders:number",
-        "kind `count`, event `purchase`",
-    )
-    yield _on(
-        "conversion_value",
-        "Value of purchases",
-        "Valeur des achats",
-        "spent >= {minor_units}",
-        "spent:number",
-        "kind `sum`, event `purchase`, field `value`",
-    )
-    yield _on(
-        "conversion_recency",
-        "Days since the last purchase",
-        "Jours depuis le dernier achat",
-        "last_order <= {days}",
-        "last_order:number",
-        "kind `recency`, event `purchase`",
-    )
-    yield _on("cart_value", "Value of the cart", "Valeur du panier", "cart_value >= {minor_units}", "cart_value:number")
-    yield _on("cart_items", "Items in the cart", "Articles du panier", "cart_items >= {count}", "cart_items:number")
-    yield _on(
-        "cart_age",
-        "Hours since the cart was filled",
-        "Heures depuis l'ajout au panier",
-        "last_cart >= {hours}",
-        "last_cart:number",
-        "kind `recency`, event `add_to_cart`, unit `hour`",
-    )
-    yield _on(
-        "cart_abandoned",
-        "Cart abandoned",
-        "Panier abandonné",
-        "last_cart >= {hours} && orders == 0",
-        "last_cart:number orders:number",
-        "kind `recency`, event `add_to_cart`, unit `hour`; kind `count`, event `purchase`",
-    )
-    yield _on(
-        "search_abandoned",
-        "Search abandoned",
-        "Recherche abandonnée",
-        "last_search >= {hours} && views == 0",
-        "last_search:number views:number",
-        "kind `recency`, event `search`, unit `hour`; kind `count`, event `view_item`",
-    )
-    yield _on(
-        "browse_abandoned",
-        "Browsing abandoned",
-        "Navigation abandonnée",
-        "last_view >= {hours} && carts == 0",
-        "last_view:number carts:number",
-        "kind `recency`, event `view_item`, unit `hour`; kind `count`, event `add_to_cart`",
-    )
-
-
-def _visitor() -> Iterator[Criterion]:
-    yield _on(
-        "interest",
-        "Main interest",
-        "Centre d'intérêt principal",
-        "interest in {categories}",
-        "interest:text",
-        "kind `top`, event `view_item`, field `category`",
-    )
-    yield _on(
-        "affinity",
-        "Liked brand",
-        "Marque préférée",
-        "liked_brand in {brands}",
-        "liked_brand:text",
-        "kind `affinity`, event `view_item`, field `brand`",
-    )
-    yield _on(
-        "conversion_score",
-        "Probability of conversion",
-        "Probabilité de conversion",
-        "conversion_score >= {least}",
-        "conversion_score:number",
-    )
-    yield _on(
-        "conversion_decile",
-        "Decile of the score",
-        "Décile du score",
-        "conversion_decile >= {least}",
-        "conversion_decile:number",
-    )
-    yield _on(
-        "tranche",
-        "Tranche of an earlier decision",
-        "Tranche d'une décision précédente",
-        "tranche in {tranches}",
-        "tranche:text",
-    )
-    yield _on("segment", "Segment", "Segment", "{segment} in segments", "segments:texts")
-    yield _on(
-        "imported_segment",
-        "Imported segment (CRM, DMP, CDP)",
-        "Segment importé (CRM, DMP, CDP)",
-        "{segment} in imported_segments",
-        "imported_segments:texts",
-    )
-    yield _on(
-        "imported_attribute",
-        "Imported attribute (CRM, DMP, CDP)",
-        "Attribut importé (CRM, DMP, CDP)",
-        "imported_attribute == {value}",
-        "imported_attribute:text",
-    )
-
-
-def _place_and_time() -> Iterator[Criterion]:
-    yield _on("country", "Country", "Pays", "country in {countries}", "country:text")
-    yield _on("region", "Region", "Région", "region in {regions}", "region:text")
-    yield _on("area", "Coarse location", "Localisation approximative", "area in {areas}", "area:text")
-    yield _on("weather_sky", "Sky", "Ciel", "sky in {skies}", "sky:text")
-    yield _on("weather_temperature", "Temperature", "Température", "temperature < {celsius}", "temperature:number")
-    yield _on("weather_forecast", "Forecast", "Prévision", "forecast in {skies}", "forecast:text")
-    yield _on("night", "Night", "Nuit", "now.getHours({offset}) < {sunrise} || now.getHours({offset}) >= {sunset}")
-    yield _on("day", "Day", "Jour", "now.getHours({offset}) >= {sunrise} && now.getHours({offset}) < {sunset}")
-    yield _on("weekday", "Weekday", "Jour de la semaine", "now.getDayOfWeek({offset}) == {day}")
-    yield _on(
-        "hour_range",
-        "Range of hours",
-        "Plage horaire",
-        "now.getHours({offset}) >= {start} && now.getHours({offset}) < {end}",
-    )
-    yield _on("date_range", "Range of dates", "Plage de dates", "now >= timestamp({start}) && now < timestamp({end})")
-
-
-def _experiments() -> Iterator[Criterion]:
-    yield _on(
-        "experiment", "In an experiment", "Dans une expérience", "{experiment} in experiments", "experiments:texts"
-    )
-    yield _on(
-        "exclusive_experiment",
-        "In no experiment",
-        "Dans aucune expérience",
-        "size(experiments) == 0",
-        "experiments:texts",
-    )
-    yield _on(
-        "personalisation_seen", "Personalisation seen", "Personnalisation vue", "{decision} in seen", "seen:texts"
-    )
-    yield _on("feature_flag", "Feature flag", "Drapeau de fonctionnalité", "{flag} in flags", "flags:texts")
-
-
-CRITERIA: tuple[Criterion, ...] = (
-    *_device(),
-    *_visits(),
-    *_pages(),
-    *_origin(),
-    *_custom(),
-    *_conversions(),
-    *_visitor(),
-    *_place_and_time(),
-    *_experiments(),
-)
-"""All of them, by subject."""
+_SPOKEN = {"boolean": "true or false", "number": "a finite number", "text": "text", "texts": "one text or more"}
+_REMEDIES = {
+    "boolean": "give True or False",
+    "number": "give an int or a float",
+    "text": "give one str",
+    "texts": "give a list of str, of one if need be",
+}
