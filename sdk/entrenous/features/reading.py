@@ -1,12 +1,14 @@
 """From the buckets that are kept to a feature's number at a moment.
 
 A number is read in two steps, so that features share the first: a *view* picks out of one series what a window holds,
-and the feature's own last step makes a number of it. A view takes the number of the current bucket, and the buckets.
+and the feature's own last step makes a number of it. A view takes the number of the current bucket, and the series in
+its order (`Ordered`), so that a window is a slice of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,9 +18,33 @@ from entrenous.features.interpret import INTERPRETATIONS, parts_of
 from entrenous.features.kinds import DECAY_SCALE, HALF_HOUR, SECONDS, SLOTS_A_DAY, decay_weights, derived
 from entrenous.features.series import Buckets, Series, series_of, unordered
 
-__all__ = ["Finish", "Read", "Reader", "View", "reader"]
+__all__ = ["Finish", "Ordered", "Read", "Reader", "View", "reader"]
 
-View = Callable[[int, Buckets], Any]
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """One series' buckets by ascending number, for all the views of it.
+
+    Attributes:
+        buckets: as they are kept. keys: their numbers. values: the integers of each.
+    """
+
+    buckets: Buckets
+    keys: list[int]
+    values: list[int]
+
+    @classmethod
+    def of(cls, buckets: Buckets) -> Ordered:
+        """Return the order of `buckets`."""
+        keys = sorted(buckets)
+        return cls(buckets, keys, [buckets[key] for key in keys])
+
+    def between(self, low: int, high: int) -> slice:
+        """Return where the keys in `(low, high]` are."""
+        return slice(bisect_right(self.keys, low), bisect_right(self.keys, high))
+
+
+View = Callable[[int, Ordered], Any]
 Finish = Callable[..., float]
 NAN = float("nan")
 DAY = SECONDS["day"]
@@ -84,7 +110,7 @@ def _way(feature: Feature) -> tuple[View, tuple[Any, ...], Finish]:
 
 
 def _within(window: int) -> View:
-    return lambda now, kept: [integer for bucket, integer in kept.items() if now - window < bucket <= now]
+    return lambda now, kept: kept.values[kept.between(now - window, now)]
 
 
 def _quotient(above: list[int], below: list[int]) -> float:
@@ -123,22 +149,22 @@ def _weighed(feature: Feature) -> View:
     size, window = len(feature.listed), feature.window
     weights = decay_weights(feature.half_life, window) if feature.half_life else ()
 
-    def counted(now: int, kept: Buckets) -> dict[int, int]:
-        low, high = (now - window + 1) * size, (now + 1) * size
+    def cells(now: int, kept: Ordered) -> Iterator[tuple[int, int]]:
+        seen = kept.between((now - window + 1) * size - 1, (now + 1) * size - 1)
+        return zip(kept.keys[seen], kept.values[seen], strict=True)
+
+    def counted(now: int, kept: Ordered) -> dict[int, int]:
         totals: dict[int, int] = {}
-        for cell, events in kept.items():
-            if low <= cell < high:
-                code = cell % size
-                totals[code] = totals.get(code, 0) + events
+        for cell, events in cells(now, kept):
+            code = cell % size
+            totals[code] = totals.get(code, 0) + events
         return totals
 
-    def decayed(now: int, kept: Buckets) -> dict[int, int]:
-        low, high = (now - window + 1) * size, (now + 1) * size
+    def decayed(now: int, kept: Ordered) -> dict[int, int]:
         totals: dict[int, int] = {}
-        for cell, events in kept.items():
-            if low <= cell < high:
-                bucket, code = divmod(cell, size)
-                totals[code] = totals.get(code, 0) + events * weights[now - bucket]
+        for cell, events in cells(now, kept):
+            bucket, code = divmod(cell, size)
+            totals[code] = totals.get(code, 0) + events * weights[now - bucket]
         return totals
 
     return decayed if weights else counted
@@ -172,19 +198,19 @@ def _of_weights(feature: Feature) -> Finish:
 
 def _recency(feature: Feature) -> View:
     window = feature.window
-    return lambda now, kept: min((now - b for b in kept if now - window < b <= now), default=NAN)
+    return lambda now, kept: now - max(kept.keys[kept.between(now - window, now)][-1:], default=NAN)
 
 
 def _age(feature: Feature) -> View:
     window = feature.window
-    return lambda now, kept: max((now - b for b in kept if now - window < b <= now), default=NAN)
+    return lambda now, kept: now - min(kept.keys[kept.between(now - window, now)][:1], default=NAN)
 
 
 def _pause(feature: Feature) -> View:
     window = feature.window
 
-    def pause(now: int, kept: Buckets) -> float:
-        buckets = sorted(b for b in kept if now - window < b <= now)
+    def pause(now: int, kept: Ordered) -> float:
+        buckets = kept.keys[kept.between(now - window, now)]
         return max((later - earlier for earlier, later in pairwise(buckets)), default=NAN)
 
     return pause
@@ -192,14 +218,17 @@ def _pause(feature: Feature) -> View:
 
 def _weekend_days(feature: Feature) -> View:
     window = feature.window
-    return lambda now, kept: sum(derived("weekday", b * DAY) >= SATURDAY for b in kept if now - window < b <= now)
+    return lambda now, kept: sum(
+        derived("weekday", day * DAY) >= SATURDAY for day in kept.keys[kept.between(now - window, now)]
+    )
 
 
 def _decayed_sum(feature: Feature) -> View:
     window, weights = feature.window, decay_weights(feature.half_life, feature.window)
 
-    def decayed(now: int, kept: Buckets) -> float:
-        whole: int = sum(n * weights[now - b] for b, n in kept.items() if now - window < b <= now)
+    def decayed(now: int, kept: Ordered) -> float:
+        seen = kept.between(now - window, now)
+        whole: int = sum(n * weights[now - b] for b, n in zip(kept.keys[seen], kept.values[seen], strict=True))
         return whole / DECAY_SCALE
 
     return decayed
@@ -208,10 +237,10 @@ def _decayed_sum(feature: Feature) -> View:
 def _streak(feature: Feature) -> View:
     window = feature.window
 
-    def streak(now: int, kept: Buckets) -> int:
-        latest = max((b for b in kept if now - window < b <= now), default=now - window)
+    def streak(now: int, kept: Ordered) -> int:
+        latest = max(kept.keys[kept.between(now - window, now)][-1:], default=now - window)
         day = latest
-        while day in kept and day > now - window:
+        while day in kept.buckets and day > now - window:
             day -= 1
         return latest - day
 
@@ -221,12 +250,11 @@ def _streak(feature: Feature) -> View:
 def _sessions(feature: Feature) -> View:
     window = feature.window
 
-    def sessions(now: int, kept: Buckets) -> int:
-        begun = 0
-        for day, bits in kept.items():
-            if now - window < day <= now:
-                before = kept.get(day - 1, 0) if day - 1 > now - window else 0
-                begun += (bits & ~(bits << 1 | before >> SLOTS_A_DAY - 1)).bit_count()
+    def sessions(now: int, kept: Ordered) -> int:
+        begun, seen = 0, kept.between(now - window, now)
+        for day, bits in zip(kept.keys[seen], kept.values[seen], strict=True):
+            before = kept.buckets.get(day - 1, 0) if day - 1 > now - window else 0
+            begun += (bits & ~(bits << 1 | before >> SLOTS_A_DAY - 1)).bit_count()
         return begun
 
     return sessions
@@ -235,10 +263,10 @@ def _sessions(feature: Feature) -> View:
 def _session_length(feature: Feature) -> View:
     window = feature.window * SECONDS[feature.unit] // HALF_HOUR
 
-    def length(now: int, kept: Buckets) -> int:
-        bucket, events = now if now in kept else now - 1, 0
-        while bucket in kept and bucket > now - window:
-            events += kept[bucket]
+    def length(now: int, kept: Ordered) -> int:
+        bucket, events = now if now in kept.buckets else now - 1, 0
+        while bucket in kept.buckets and bucket > now - window:
+            events += kept.buckets[bucket]
             bucket -= 1
         return events
 
@@ -248,10 +276,10 @@ def _session_length(feature: Feature) -> View:
 def _last(feature: Feature) -> View:
     window, seconds, size = feature.window, SECONDS[feature.unit], len(feature.values)
 
-    def last(now: int, kept: Buckets) -> float:
-        if 0 not in kept:
+    def last(now: int, kept: Ordered) -> float:
+        if not kept.values:
             return NAN
-        time, code = divmod(kept[0], size)
+        time, code = divmod(kept.values[0], size)
         return code if now - window < time // seconds <= now else NAN
 
     return last
@@ -260,9 +288,9 @@ def _last(feature: Feature) -> View:
 def _first(feature: Feature) -> View:
     window, size = feature.window, len(feature.values)
 
-    def first(now: int, kept: Buckets) -> float:
-        bucket = min((b for b in kept if now - window < b <= now), default=None)
-        return NAN if bucket is None else kept[bucket] % size
+    def first(now: int, kept: Ordered) -> float:
+        earliest = kept.values[kept.between(now - window, now)][:1]
+        return earliest[0] % size if earliest else NAN
 
     return first
 
@@ -274,10 +302,10 @@ def _said(feature: Feature) -> View:
     """The code or the number that is known since a moment in the window."""
     window, size = feature.window, len(feature.values)
 
-    def said(now: int, kept: Buckets) -> float:
-        if 0 not in kept:
+    def said(now: int, kept: Ordered) -> float:
+        if not kept.values:
             return NAN
-        time, bits = divmod(kept[0], size or 1 << 32)
+        time, bits = divmod(kept.values[0], size or 1 << 32)
         if not now - window < time // DAY <= now:
             return NAN
         return bits if size else unordered(bits)
@@ -287,20 +315,22 @@ def _said(feature: Feature) -> View:
 
 def _told(feature: Feature) -> View:
     window, size = feature.window, len(feature.values)
+    a_day = 2 * size * DAY
 
-    def told(now: int, kept: Buckets) -> float:
-        last = max((cell for cell in kept if now - window < cell // 2 // size // DAY <= now), default=None)
-        return NAN if last is None or not last % 2 else last // 2 % size
+    def told(now: int, kept: Ordered) -> float:
+        last = kept.keys[kept.between((now - window + 1) * a_day - 1, (now + 1) * a_day - 1)][-1:]
+        return last[0] // 2 % size if last and last[0] % 2 else NAN
 
     return told
 
 
 def _asked(feature: Feature) -> View:
     window, size, code = feature.window, len(feature.among), feature.among.index(feature.value)
+    a_day = 2 * size * DAY
 
-    def asked(now: int, kept: Buckets) -> float:
-        mine = (cell for cell in kept if cell // 2 % size == code and now - window < cell // 2 // size // DAY <= now)
-        last = max(mine, default=None)
+    def asked(now: int, kept: Ordered) -> float:
+        seen = kept.keys[kept.between((now - window + 1) * a_day - 1, (now + 1) * a_day - 1)]
+        last = next((cell for cell in reversed(seen) if cell // 2 % size == code), None)
         return NAN if last is None else last % 2
 
     return asked

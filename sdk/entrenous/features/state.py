@@ -16,7 +16,7 @@ import numpy as np
 from entrenous.events import EVENT_NAMES, Attribute, Event, attribute_name
 from entrenous.features.declare import Feature, stamp
 from entrenous.features.kinds import ANY
-from entrenous.features.reading import Finish, View, reader
+from entrenous.features.reading import Finish, Ordered, View, reader
 from entrenous.features.series import Adder, Buckets, Series, adder, combine, corrected, flattened, restored, undone
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
@@ -95,7 +95,8 @@ class Plan:
 
     def fold(self, state: State, now: int) -> bytes:
         """Return the purpose's columns at `now`: float32 bytes, one value for each of `positions`."""
-        seen = [view(now // seconds, state[at]) for at, seconds, view in self._views]
+        kept = [Ordered.of(buckets) for buckets in state]
+        seen = [view(now // seconds, kept[at]) for at, seconds, view in self._views]
         values = [finish(*[seen[view] for view in views]) for views, finish in self._readers]
         return np.array(values, dtype=np.float32).tobytes()
 
