@@ -101,7 +101,8 @@ def test_the_subset_is_read(text, tree):
         ("now.getHours('Europe/Paris') > 3", (1, 14), "is not an offset"),
         ("now.getHours('+02:75') > 3", (1, 14), "is not an offset"),
         ("now.getHours(3) > 3", (1, 14), "is not an offset"),
-        ("now.getHours('+15:00') > 3", (1, 14), "is not an integer"),
+        ("now.getHours('+15:00') > 3", (1, 14), "is not an offset"),
+        ("now.getHours('-14:01') > 3", (1, 14), "is not an offset"),
         ("visits == null", (1, 11), "is a literal"),
         ("visits == 3u", (1, 11), "is a literal"),
         ("page == b'a'", (1, 9), "is a literal"),
@@ -123,6 +124,42 @@ def test_what_is_not_in_the_subset_is_refused_with_its_place(text, at, what):
         write_rule(text, VARIABLES, place="decision.targeting")
     assert what in refused.value.what
     assert refused.value.place == f"decision.targeting, line {at[0]}, column {at[1]}"
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("has(page) && vip", "leave it out: a rule that reads what is absent does not match"),
+        ("visits == null", "leave it out: a rule that reads what is absent does not match"),
+        ("visits == 3u", "write the number without u"),
+        ("page == b'a'", "write text in quotes, without b"),
+        ("page == '''a'''", "write it on one line, in one pair of quotes"),
+        ("segments == 'gold'", "look for one text, as in 'gold' in segments, or compare size(segments)"),
+        ("now == timestamp('2026-11-28T00:00:00Z')", "order moments with < or >="),
+        ("page.startsWith(taste)", "write a literal in quotes; a variable can't stand here"),
+        ("page.startsWith('a') && visits", "compare it, as in visits > 3.0"),
+        ("size(page) > 3", "name a variable that is declared with the type texts"),
+        ("visits > 1e400", "stay within 3.4e38, and round it to float32"),
+        (" || ".join(["page.matches('a')"] * 3), "say it in one of the others, with | between the two"),
+    ],
+)
+def test_a_refusal_says_what_its_author_can_write_instead(text, remedy):
+    with pytest.raises(Malformed) as refused:
+        write_rule(text, VARIABLES)
+    assert refused.value.remedy == remedy
+
+
+def test_what_a_remedy_says_is_taken():
+    for text in (
+        "'gold' in segments || size(segments) > 3",
+        "now < timestamp('2026-11-28T00:00:00Z')",
+        "page.startsWith('a') && visits > 3.0",
+        "page.matches('a|b') || page.matches('c')",
+        "now.getHours('+14:00') > 3 && now.getHours('-14:00') > 3",
+        "visits < 3.4e38",
+    ):
+        assert write_rule(text, VARIABLES).tree
 
 
 def test_a_rule_that_is_too_long_is_refused():

@@ -271,7 +271,7 @@ def test_a_key_that_a_feature_has_already_is_refused(shop, name):
     context = Supplied(name=name, type="text", purpose="personalize", category="c", source="s")
     read = read_bundle(shop.bundle.read_bytes())
     data = encode_bundle(replace(read.manifest, context=(context,)), read.models)
-    with pytest.raises(Malformed, match=r"manifest\.context\[0\]\.name: is declared twice"):
+    with pytest.raises(Malformed, match=r"manifest\.context\[0\]\.name: is the name of a feature"):
         read_bundle(data)
 
 

@@ -104,6 +104,7 @@ def test_what_is_not_in_the_subset_is_refused(pattern, what):
     with pytest.raises(Malformed) as refused:
         compile_pattern(pattern)
     assert what in refused.value.what
+    assert refused.value.remedy
 
 
 class Counting:

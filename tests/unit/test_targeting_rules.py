@@ -233,6 +233,7 @@ def test_a_tree_of_another_form_is_refused_with_its_place(tree, place, what):
         read_tree(tree, MANY, place="targeting")
     assert what in refused.value.what
     assert refused.value.place.startswith(f"targeting{place}")
+    assert refused.value.remedy
 
 
 def test_as_many_characters_as_a_rule_may_look_for_are_taken():
@@ -288,6 +289,7 @@ def test_context_of_another_type_is_refused_without_its_value(type_, value):
     with pytest.raises(Malformed, match=r"context\.said: expected") as refused:
         supplied(type_).read(value)
     assert repr(value) not in str(refused.value)
+    assert refused.value.remedy.startswith("hand over ")
 
 
 @pytest.mark.parametrize(
@@ -310,6 +312,7 @@ def test_raw_addresses_scripts_and_names_that_mean_two_things_are_refused(change
     with pytest.raises(Malformed) as refused:
         parse_supplied([table], SCHEMA)
     assert refused.value.place == place
+    assert refused.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any
 from celpy.celparser import CELParseError, CELParser
 from lark import Token, Tree
 
-from entrenous.targeting import LONGEST_RULE, NOW, Misfit, Variable, check_tree, float32
+from entrenous.targeting import FARTHEST_MINUTES, LONGEST_RULE, NOW, Misfit, Variable, check_tree, float32
 from entrenous_consent.errors import Malformed
 from entrenous_consent.policy import PrivacyPolicy, Request
 
@@ -55,14 +55,24 @@ _CLOCKS = {"getHours": "hour", "getDayOfWeek": "day_of_week"}
 _REMEDIES = {
     "expr": "write the condition with && and ||",
     "member_dot": "name a declared variable; variables have no fields",
-    "member_index": "declare a variable for what it holds",
+    "member_index": "look for a text, as in 'gold' in segments; there are no indexes",
     "member_object": "compare declared variables with literals",
     "map_lit": "compare declared variables with literals",
     "list_lit": "lists stand to the right of in",
-    "multiplication_mod": "% is not part of the subset",
+    "multiplication_mod": "let the app supply the remainder as a key of its own",
     "dot_ident": "write the name without a dot before it",
     "dot_ident_arg": "write the name without a dot before it",
 }
+_SHORTER = "list values with in, drop comments, or let the app supply one key that stands for several conditions"
+_UNREAD = "look there for an operand, a quote or a parenthesis that is missing or too many"
+_LITERALS = {
+    "BYTES_LIT": "write text in quotes, without b",
+    "MLSTRING_LIT": "write it on one line, in one pair of quotes",
+    "NULL_LIT": "leave it out: a rule that reads what is absent does not match",
+    "UINT_LIT": "write the number without u",
+}
+"""By token, what to write in place of a literal that the subset does not have."""
+_FUNCTIONS = {"has": "leave it out: a rule that reads what is absent does not match"}
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "'": "'", "`": "`", "?": "?"}
 _OFFSET = re.compile(r"([+-]?)(\d{2}):(\d{2})")
@@ -122,12 +132,12 @@ def write_rule(text: str, variables: Mapping[str, Variable], *, place: str = "ru
             and the column.
     """
     if len(text) > LONGEST_RULE:
-        raise Malformed(f"is longer than {LONGEST_RULE} characters", place=place, remedy="split the rule")
+        raise Malformed(f"is longer than {LONGEST_RULE} characters", place=place, remedy=_SHORTER)
     try:
         parsed = CELParser().parse(text)
     except CELParseError as error:
         at = (error.line or 1, error.column or 1)
-        raise Malformed("is not CEL from here on", place=_spoken(place, at), remedy="mend it there") from error
+        raise Malformed("is not CEL from here on", place=_spoken(place, at), remedy=_UNREAD) from error
     try:
         written = _Walk().read(parsed, 0)
     except _Unfit as unfit:
@@ -201,7 +211,7 @@ class _Walk:
         node = _unwrapped(node)
         at = _place(node)
         if depth > _DEEPEST:
-            raise _Unfit(at, f"lies deeper than {_DEEPEST}", "write it flatter")
+            raise _Unfit(at, f"lies deeper than {_DEEPEST}", "take parentheses and negations away")
         assert isinstance(node, Tree)  # every token of the grammar lies under a rule that takes it
         readers: Mapping[str, Callable[[Tree[Token], Place, int], _Part]] = {
             "conditionalor": self.either,
@@ -287,7 +297,8 @@ class _Walk:
                 return _Part(_number(text), at)
             case "STRING_LIT":
                 return _Part(_string(text, at), at)
-        raise _Unfit(at, "is a literal that the subset does not have", "write true, false, a number or text in quotes")
+        remedy = _LITERALS.get(token.type, "write true, false, a number or text in quotes")
+        raise _Unfit(at, "is a literal that the subset does not have", remedy)
 
     def function(self, node: Tree[Token], at: Place, depth: int) -> _Part:
         name, *given = node.children
@@ -296,7 +307,8 @@ class _Walk:
             return self._operation("size", parts, at)
         if name == "timestamp" and len(parts) == 1 and isinstance(parts[0].value, str):
             return self._operation("time", [_Part(_moment(parts[0]), parts[0].at)], at)
-        raise _Unfit(at, "calls a function that the subset does not have", 'it has size(x) and timestamp("…")')
+        remedy = _FUNCTIONS.get(str(name), 'it has size(x) of several texts, and timestamp("…") of text')
+        raise _Unfit(at, "calls a function that the subset does not have", remedy)
 
     def method(self, node: Tree[Token], at: Place, depth: int) -> _Part:
         subject, name, *given = node.children
@@ -358,7 +370,9 @@ def _moment(part: _Part) -> int:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None or moment.microsecond:
-        raise _Unfit(part.at, "is not a moment", "write it as 2026-11-28T00:00:00Z")
+        raise _Unfit(
+            part.at, "is not a moment", "write it as 2026-11-28T00:00:00Z, in whole seconds and with its offset"
+        )
     return int(moment.timestamp())
 
 
@@ -367,6 +381,8 @@ def _minutes(part: _Part) -> int:
     if part.value in ("UTC", "Z"):
         return 0
     found = _OFFSET.fullmatch(part.value) if isinstance(part.value, str) else None
-    if found is None or int(found[3]) > 59:
-        raise _Unfit(part.at, "is not an offset from UTC", 'write it as "+02:00"; the runtime knows no named zones')
-    return (-1 if found[1] == "-" else 1) * (int(found[2]) * 60 + int(found[3]))
+    minutes = int(found[2]) * 60 + int(found[3]) if found is not None else FARTHEST_MINUTES + 1
+    if found is None or int(found[3]) > 59 or minutes > FARTHEST_MINUTES:
+        remedy = 'write it as "+02:00", from "-14:00" to "+14:00"; the runtime knows no named zones'
+        raise _Unfit(part.at, "is not an offset from UTC", remedy)
+    return -minutes if found[1] == "-" else minutes

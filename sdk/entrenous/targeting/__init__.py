@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from entrenous.targeting.closures import Rule, compile_rule
 from entrenous.targeting.form import (
+    FARTHEST_MINUTES,
     LONGEST_RULE,
     NOW,
     Misfit,
@@ -30,6 +31,7 @@ from entrenous.targeting.pattern import LONGEST_SUBJECT, compile_pattern
 from entrenous.targeting.supplied import MOST_SUPPLIED, MOST_TEXTS, Supplied, parse_supplied
 
 __all__ = [
+    "FARTHEST_MINUTES",
     "LONGEST_RULE",
     "LONGEST_SUBJECT",
     "MOST_SUPPLIED",

@@ -32,6 +32,7 @@ from entrenous_consent.errors import Malformed
 
 __all__ = [
     "DEEPEST",
+    "FARTHEST_MINUTES",
     "LONGEST_RULE",
     "LONGEST_TEXT",
     "MOST_LISTED",
@@ -66,7 +67,8 @@ NOW = "now"
 
 TYPES = ("boolean", "number", "text", "texts")
 _LATEST = 1 << 40
-_FARTHEST = 14 * 60
+FARTHEST_MINUTES = 14 * 60
+"""How far from UTC an hour or a weekday may be asked for; no place on Earth is farther."""
 
 Tree = bool | float | str | tuple[Any, ...]
 """A rule that was read: literals and tuples."""
@@ -137,9 +139,11 @@ def check_tree(value: object, variables: Mapping[str, Variable]) -> tuple[Any, .
     reader = _Reader(variables)
     found = reader.read(value, ())
     if found.type != "boolean" or not isinstance(found.tree, tuple):
-        raise Misfit((), "is not a condition", "compare something")
+        remedy = "compare it, as in visits > 3.0; leave out a rule that is for everyone"
+        raise Misfit((), "is not a condition", remedy)
     if len(set(names_in(found.tree))) > MOST_VARIABLES:
-        raise Misfit((), f"reads more than {MOST_VARIABLES} variables", "split the rule")
+        remedy = "let the app supply one key that stands for several"
+        raise Misfit((), f"reads more than {MOST_VARIABLES} variables", remedy)
     return found.tree
 
 
@@ -176,9 +180,11 @@ class _Reader:
     def read(self, value: object, path: _Path) -> _Found:
         self.nodes += 1
         if self.nodes > MOST_NODES:
-            raise Misfit(path, f"is more than {MOST_NODES} parts into the rule", "split the rule")
+            remedy = "list values with in, or let the app supply one key that stands for several conditions"
+            raise Misfit(path, f"is more than {MOST_NODES} parts into the rule", remedy)
         if len(path) > DEEPEST:
-            raise Misfit(path, f"lies deeper than {DEEPEST}", "write it flatter")
+            remedy = "join with && and || side by side instead of inside each other, and reckon in fewer steps"
+            raise Misfit(path, f"lies deeper than {DEEPEST}", remedy)
         if not isinstance(value, (list, tuple)):
             return self._literal(value, path)
         operator = value[0] if value else None
@@ -186,7 +192,8 @@ class _Reader:
             raise Misfit(path, "is not a known operator", "known: " + " ".join(_OPERATORS))
         least, most, reads = _OPERATORS[operator]
         if not least <= len(value) - 1 <= most:
-            raise Misfit(path, f"gives {operator} a wrong number of parts", f"give it {least}")
+            remedy = f"give it {least}" + (" or more" if most > least else "")
+            raise Misfit(path, f"gives {operator} a wrong number of parts", remedy)
         return reads(self, operator, tuple(value[1:]), path)
 
     def _literal(self, value: object, path: _Path) -> _Found:
@@ -195,25 +202,26 @@ class _Reader:
         if isinstance(value, str):
             return _Found(self._text(value, path), "text")
         if not isinstance(value, float):
-            raise Misfit(path, "is not true, false, a number or text", "write numbers as floats")
+            raise Misfit(path, "is not true, false, a number or text", "write one of them; a number as 3.0, not 3")
         if not isfinite(value) or float32(value) != value:
-            raise Misfit(path, "is not a float32 number", "round it to float32")
+            raise Misfit(path, "is not a float32 number", "stay within 3.4e38, and round it to float32")
         return _Found(value, "number")
 
     def _text(self, value: object, path: _Path) -> str:
         if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-            raise Misfit(path, f"is not text of at most {LONGEST_TEXT} characters", "write it as text, or shorten it")
+            remedy = "write a literal in quotes; a variable can't stand here"
+            raise Misfit(path, f"is not text of at most {LONGEST_TEXT} characters", remedy)
         return value
 
     def _typed(self, value: object, path: _Path, type_: str) -> Tree:
         found = self.read(value, path)
         if found.type != type_:
-            raise Misfit(path, f"is {_SPOKEN[found.type]} where {_SPOKEN[type_]} is needed")
+            raise Misfit(path, f"is {_SPOKEN[found.type]} where {_SPOKEN[type_]} is needed", _NEEDED[type_])
         return found.tree
 
     def _integer(self, value: object, path: _Path, most: int) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) > most:
-            raise Misfit(path, f"is not an integer from -{most} to {most}")
+            raise Misfit(path, f"is not an integer from -{most} to {most}", "write a whole number within")
         return value
 
     def variable(self, operator: str, parts: tuple[object, ...], path: _Path) -> _Found:
@@ -230,7 +238,8 @@ class _Reader:
     def equality(self, operator: str, parts: tuple[object, ...], path: _Path) -> _Found:
         left, right = (self.read(part, (*path, i)) for i, part in _numbered(parts))
         if left.type != right.type or left.type not in ("boolean", "number", "text"):
-            raise Misfit(path, f"compares {_SPOKEN[left.type]} with {_SPOKEN[right.type]}", "compare two of one type")
+            what = f"compares {_SPOKEN[left.type]} with {_SPOKEN[right.type]}"
+            raise Misfit(path, what, _COMPARED.get(left.type, _COMPARED.get(right.type, "compare two of one type")))
         for one, other, step in ((left, right, 2), (right, left, 1)):
             self._listed(one, other.tree, (*path, step))
         return _Found((operator, left.tree, right.tree), "boolean")
@@ -243,20 +252,23 @@ class _Reader:
         left, right = (self.read(part, (*path, i)) for i, part in _numbered(parts))
         if left.type != right.type or left.type not in ("number", "moment"):
             what = f"orders {_SPOKEN[left.type]} and {_SPOKEN[right.type]}"
-            raise Misfit(path, what, "order two numbers, or two moments")
+            raise Misfit(path, what, "order two numbers, or two moments; text has no order")
         return _Found((operator, left.tree, right.tree), "boolean")
 
     def one_of(self, operator: str, parts: tuple[object, ...], path: _Path) -> _Found:
         subject, listed = self.read(parts[0], (*path, 1)), parts[1]
         if subject.type not in ("number", "text"):
-            raise Misfit((*path, 1), f"is {_SPOKEN[subject.type]}", "look up a number or text")
+            what = f"is {_SPOKEN[subject.type]}, which no list is searched for"
+            raise Misfit((*path, 1), what, "look up a number or text, or compare with == or <")
         if not isinstance(listed, (list, tuple)) or not 0 < len(listed) <= MOST_LISTED:
-            raise Misfit((*path, 2), f"is not a list of 1 to {MOST_LISTED} values")
+            remedy = "list literals between [ and ]; join two lists with ||"
+            raise Misfit((*path, 2), f"is not a list of 1 to {MOST_LISTED} values", remedy)
         values = []
         for i, value in enumerate(listed):
             found = self._literal(value, (*path, 2, i))
             if found.type != subject.type:
-                raise Misfit((*path, 2, i), f"is {_SPOKEN[found.type]}, and looked up is {_SPOKEN[subject.type]}")
+                what = f"is {_SPOKEN[found.type]}, and looked up is {_SPOKEN[subject.type]}"
+                raise Misfit((*path, 2, i), what, "list values of the type that is looked up")
             self._listed(subject, found.tree, (*path, 2, i))
             values.append(found.tree)
         if len(set(values)) != len(values):
@@ -286,12 +298,13 @@ class _Reader:
         if operator == "contains":
             self.sought += len(needle)
             if self.sought > MOST_SOUGHT:
-                remedy = "say it in one pattern with |, or split the rule"
+                remedy = "say it in one pattern, with | between the texts"
                 raise Misfit(path, f"looks for more than {MOST_SOUGHT} characters with contains, in all", remedy)
         if operator == "matches":
             self.matches += 1
             if self.matches > MOST_MATCHES:
-                raise Misfit(path, f"is a pattern beyond the first {MOST_MATCHES}", "split the rule")
+                remedy = "say it in one of the others, with | between the two"
+                raise Misfit(path, f"is a pattern beyond the first {MOST_MATCHES}", remedy)
             try:
                 compile_pattern(needle)
             except Malformed as error:
@@ -305,7 +318,7 @@ class _Reader:
         return _Found((operator, self._integer(parts[0], (*path, 1), _LATEST)), "moment")
 
     def clock(self, operator: str, parts: tuple[object, ...], path: _Path) -> _Found:
-        return _Found((operator, self._integer(parts[0], (*path, 1), _FARTHEST)), "number")
+        return _Found((operator, self._integer(parts[0], (*path, 1), FARTHEST_MINUTES)), "number")
 
 
 def _numbered(parts: tuple[object, ...]) -> Iterator[tuple[int, object]]:
@@ -352,3 +365,16 @@ _SPOKEN = {
     "text": "text",
     "texts": "several texts",
 }
+_NEEDED = {
+    "boolean": "compare it, as in visits > 3.0",
+    "number": "write a number, or a variable that holds one",
+    "text": "name a variable that holds one text",
+    "texts": "name a variable that is declared with the type texts",
+}
+"""By the type that is needed, what to write instead."""
+
+_COMPARED = {
+    "moment": "order moments with < or >=",
+    "texts": "look for one text, as in 'gold' in segments, or compare size(segments)",
+}
+"""By a type that nothing is compared with, what to write instead."""

@@ -66,27 +66,30 @@ class Supplied:
         """
         if self.type == "text":
             if not isinstance(value, str):
-                raise Malformed("expected text", place=f"context.{self.name}")
+                raise self._expected("text", "hand over one str")
             return value if len(value) <= LONGEST_SUBJECT else None
         if self.type == "boolean":
             if not isinstance(value, bool):
-                raise Malformed("expected true or false", place=f"context.{self.name}")
+                raise self._expected("true or false", "hand over a bool")
             return value
         if self.type == "number":
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise Malformed("expected a number", place=f"context.{self.name}")
+                raise self._expected("a number", "hand over an int or a float")
             number = float32(value)
             return number if number - number == 0 else None
         return self._texts(value)
 
     def _texts(self, value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
-            raise Malformed("expected an array of texts", place=f"context.{self.name}")
+            raise self._expected("an array of texts", "hand over a list of str, of one if need be")
         if len(value) > MOST_TEXTS:
             return None
         if not all(isinstance(one, str) for one in value):
-            raise Malformed("expected texts alone", place=f"context.{self.name}")
+            raise self._expected("texts alone", "hand over a list of str")
         return value if all(len(one) <= LONGEST_SUBJECT for one in value) else None
+
+    def _expected(self, what: str, remedy: str) -> Malformed:
+        return Malformed(f"expected {what}", place=f"context.{self.name}", remedy=remedy)
 
 
 def parse_supplied(tables: Iterable[Table], schema: Iterable[Feature]) -> tuple[Supplied, ...]:
@@ -98,9 +101,10 @@ def parse_supplied(tables: Iterable[Table], schema: Iterable[Feature]) -> tuple[
     Raises:
         Malformed: an unknown key or type, a name that is declared twice or stands for a raw address or a script.
     """
-    known = {NOW}
+    known = {NOW: "is the name of the clock"}
     for feature in schema:
-        known |= {feature.name, feature.field} if feature.kind == "context" else {feature.name}
+        for name in (feature.name, feature.field) if feature.kind == "context" else (feature.name,):
+            known[name] = "is the name of a feature, or of what one reads"
     declared = []
     for table in tables:
         one = Supplied(
@@ -113,7 +117,7 @@ def parse_supplied(tables: Iterable[Table], schema: Iterable[Feature]) -> tuple[
         table.close()
         refuse_raw(table, "name")
         if one.name in known:
-            raise table.refuse("name", "is declared twice", "rename one")
-        known.add(one.name)
+            raise table.refuse("name", known[one.name], "choose another name, here and where the app hands it over")
+        known[one.name] = "is declared twice"
         declared.append(one)
     return tuple(declared)
