@@ -22,7 +22,12 @@ from entrenous_exporters.trees import Column, assemble, on_grid, parse_tree, to_
 
 HOUR, DAY = 3_600, 86_400
 ABOUT = {"purpose": "history", "category": "user.behavior", "source": "first_party", "retention_days": 400}
-LISTED = {"category": ["bags", "boots"], "brand": ["Corner", "Other"]}
+LISTED = {
+    "brand": ["Corner", "Other"],
+    "category": ["bags", "boots"],
+    "colour": ["black", "red"],
+    "size": ["38", "39", "40"],
+}
 FEATURED = tuple(one for one in load_criteria() if one.source == "feature")
 each = pytest.mark.parametrize("one", FEATURED, ids=lambda one: one.name)
 
@@ -43,7 +48,8 @@ def looked(**said: object) -> dict[str, object]:
     return did("view_item", HOUR, price=4_900, currency="EUR", **said)
 
 
-BOOTS, BAGS = looked(category="boots", brand="Corner"), looked(category="bags", brand="Other")
+BOOTS = looked(category="boots", brand="Corner", colour="red", size="39")
+BAGS = looked(category="bags", brand="Other", colour="black", size="38")
 CART, SEARCH = did("add_to_cart", 3 * HOUR), did("search", 3 * HOUR)
 
 SAMPLES = {
@@ -65,6 +71,9 @@ SAMPLES = {
     "browse_abandoned": ({"hours": 1}, [CART, BOOTS], [BOOTS, did("add_to_cart", 60)]),
     "interest": ({"categories": ["boots"]}, [BOOTS, BOOTS, BAGS], [BOOTS, BAGS, BAGS]),
     "affinity": ({"brands": ["Corner"]}, [BOOTS, BOOTS, BAGS], [BOOTS, BAGS, BAGS]),
+    "affinity_category": ({"categories": ["boots"]}, [BOOTS, BOOTS, BAGS], [BOOTS, BAGS, BAGS]),
+    "affinity_colour": ({"colours": ["red"]}, [BOOTS, BOOTS, BAGS], [BOOTS, BAGS, BAGS]),
+    "affinity_size": ({"sizes": ["39", "40"]}, [BOOTS, BOOTS, BAGS], [BOOTS, BAGS, BAGS]),
 }
 """By criterion: the values of its template, what somebody whom it means did, and what somebody else did."""
 
