@@ -11,7 +11,7 @@ from tests.rules import SEGMENTS, target
 
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.targeting import NOW, Rule, compile_rule, features_as_variables
-from entrenous_consent.errors import Forbidden
+from entrenous_consent.errors import Forbidden, Malformed
 
 BOUGHT = {"bought_orders_90d", "bought_spent_90d", "bought_last_90d"}
 CONDITIONS = ("bought_orders_90d > 0.0", "bought_orders_90d <= 0.0")
@@ -103,4 +103,22 @@ def test_a_rule_nobody_permitted_never_serves(shop):
     shop.publish()
     client = shop.open_as_is()
     assert isinstance(client.refused, Forbidden)
+    assert client.bundle == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"field": "ip_address"}, {"name": "user_ip"}, {"category": "user.device.ip_address"}]
+)
+def test_a_bundle_that_asks_for_a_raw_address_never_serves(shop, change):
+    """Neither as what a rule reads nor as what a model reads, whoever signed it."""
+    serving = shop.open()
+    before = serving.bundle
+    read = read_bundle(shop.bundle.read_bytes())
+    moment = next(one for one in read.manifest.features if one.kind == "context")
+    features = tuple(replace(one, **change) if one is moment else one for one in read.manifest.features)
+    shop.bundle.write_bytes(encode_bundle(replace(read.manifest, features=features), read.models))
+    shop.publish()
+    client = shop.open_as_is()
+    assert isinstance(client.refused, Malformed)
+    assert "raw address" in client.refused.what
     assert client.bundle == before
