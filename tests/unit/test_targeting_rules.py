@@ -38,6 +38,7 @@ ABOUT = {"purpose": "personalize", "category": "user.behavior", "source": "first
 SUM = {"name": "spent", "kind": "sum", "event": "purchase", "field": "value", "window": 7, "retention_days": 7}
 WAY = {"name": "way_in", "kind": "context", "field": "channel", "retention_days": 0}
 SCHEMA = parse_schema([Table(SUM | ABOUT), Table(WAY | ABOUT)])
+V_NEGATIVE = ["<", V, 0.0]
 SQUARE = ["*", S, S]
 EIGHTH = ["*", ["*", SQUARE, SQUARE], ["*", SQUARE, SQUARE]]
 # A Saturday, 2026-11-28, at 23:30 UTC.
@@ -105,6 +106,8 @@ def known(**values):
         (["and", True, B], {"vip": True}, {"vip": False}),
         (["==", ["or", B, B, [">", V, 1.0]], True], {"vip": False, "visits": 2.0}, {"vip": False, "visits": 1.0}),
         (["==", ["and", B, B, [">", V, 1.0]], True], {"vip": True, "visits": 2.0}, {"vip": True, "visits": 1.0}),
+        (["==", ["or", V_NEGATIVE, [">", V, 1.0]], True], {"visits": 2.0}, {"visits": 1.0}),
+        (["==", ["or", V_NEGATIVE, B], True], {"vip": True, "visits": 1.0}, {"vip": False, "visits": 1.0}),
         (["<=", 3.0, V], {"visits": 3.0}, {"visits": 2.0}),
         ([">", 3.0, V], {"visits": 2.0}, {"visits": 3.0}),
         ([">=", 3.0, V], {"visits": 3.0}, {"visits": 4.0}),
@@ -147,6 +150,13 @@ def test_whatever_its_shape_a_rule_that_misses_something_neither_matches_nor_let
     rule = rule_of([joint, shape(inner), B] if joint else shape(inner))
     assert not rule.matches(known(**there))
     assert rule.excludes(known(**there))
+
+
+def test_a_long_chain_that_misses_its_last_neither_matches_nor_lets_in():
+    for joint, there in (("and", True), ("or", False)):
+        rule = rule_of([joint, B, B, B, B, [">", V, 1.0]])
+        assert not rule.matches(known(vip=there))
+        assert rule.excludes(known(vip=there))
 
 
 @pytest.mark.parametrize(
