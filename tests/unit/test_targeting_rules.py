@@ -107,6 +107,7 @@ def known(**values):
         (["==", ["or", B, B, [">", V, 1.0]], True], {"vip": False, "visits": 2.0}, {"vip": False, "visits": 1.0}),
         (["==", ["and", B, B, [">", V, 1.0]], True], {"vip": True, "visits": 2.0}, {"vip": True, "visits": 1.0}),
         (["==", ["or", V_NEGATIVE, [">", V, 1.0]], True], {"visits": 2.0}, {"visits": 1.0}),
+        (["==", ["or", B, [">", V, 1.0]], True], {"vip": True, "visits": 0.0}, {"vip": False, "visits": 0.0}),
         (["==", ["or", V_NEGATIVE, B], True], {"vip": True, "visits": 1.0}, {"vip": False, "visits": 1.0}),
         (["<=", 3.0, V], {"visits": 3.0}, {"visits": 2.0}),
         ([">", 3.0, V], {"visits": 2.0}, {"visits": 3.0}),
