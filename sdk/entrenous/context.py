@@ -21,7 +21,7 @@ def columns_of(context: Mapping[str, Any], active: Active, granted: frozenset[st
             alone read is left to them.
     """
     if not isinstance(context, Mapping):
-        raise Malformed("expected a mapping", place="context")
+        raise Malformed("expected a mapping", place="context", remedy="hand over a dict of keys and values")
     supplied = []
     for key, value in context.items():
         column = active.supplied.get(key)
@@ -35,12 +35,12 @@ def columns_of(context: Mapping[str, Any], active: Active, granted: frozenset[st
             continue
         if codes is not None:
             if not isinstance(value, str):
-                raise Malformed("expected text", place=f"context.{key}")
+                raise Malformed("expected text", place=f"context.{key}", remedy="hand over one str")
             code = codes.get(value)
             if code is not None:
                 supplied.append((position, float(code)))
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise Malformed("expected a number", place=f"context.{key}")
+            raise Malformed("expected a number", place=f"context.{key}", remedy="hand over an int or a float")
         else:
             number = float32(value)  # as the central engine holds it
             supplied.append((position, number if isfinite(number) else nan))

@@ -293,3 +293,21 @@ def test_a_context_number_is_what_float32_holds_for_model_and_rule_alike(number,
     ((position, value),) = columns_of({"size": number}, active, frozenset({"personalize"}))
     assert position == 4
     assert value == seen or (math.isnan(value) and math.isnan(seen))
+
+
+@pytest.mark.parametrize(
+    ("context", "what", "remedy"),
+    [
+        (["size"], "expected a mapping", "hand over a dict of keys and values"),
+        ({"size": "3"}, "expected a number", "hand over an int or a float"),
+        ({"size": True}, "expected a number", "hand over an int or a float"),
+        ({"taste": 3}, "expected text", "hand over one str"),
+        ({"colour": "red"}, "has a key that this bundle does not know", "known: page, size, taste"),
+    ],
+)
+def test_a_models_context_that_is_refused_says_what_to_hand_over(context, what, remedy):
+    supplied = {"size": (4, "personalize", None), "taste": (5, "personalize", {"bags": 0})}
+    active = SimpleNamespace(supplied=supplied, context=frozenset({"page"}))
+    with pytest.raises(Malformed) as refused:
+        columns_of(context, active, frozenset({"personalize"}))
+    assert (refused.value.what, refused.value.remedy) == (what, remedy)
