@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrenous.bundle import MOST_PATTERNS, Arm, Cap, Experiment, parse_cap
-from entrenous.events import EVENT_NAMES
-from entrenous.features import DERIVED, Feature, parse_schema
+from entrenous.events import EVENT_NAMES, LARGEST, NUMBER_FIELDS
+from entrenous.features import ANY, DERIVED, LATEST, Feature, parse_schema
+from entrenous.markers import parse_selection
+from entrenous.segments import MOST_SEGMENTS, Segment
 from entrenous.targeting import LONGEST_RULE, MOST_SUPPLIED, Supplied, Variable, parse_supplied, variables_of
 from entrenous_consent.errors import Malformed, Missing
-from entrenous_consent.parsing import Table
+from entrenous_consent.parsing import REQUIRED, Table
 from entrenous_consent.pseudonyms import BUCKETS
+from entrenous_exporters.segmenting import Segments, read_rule
 
 if TYPE_CHECKING:
     from entrenous_exporters.rules import Written
@@ -48,6 +51,7 @@ class Source:
 
     Attributes:
         events, moments, table: files (see `entrenous_exporters.readers`); empty where the caller hands over tables.
+        attributes: the file of what was told or imported; empty where no feature asks for it.
         visitor, time: columns of the table. Without `visitor` each row is a visitor of its own, and the card says so.
         columns: the table's column for a context field, where the two differ.
         improve: who granted that models learn from them: a column of the table or the moments, or a file with the
@@ -58,6 +62,7 @@ class Source:
 
     events: str
     moments: str
+    attributes: str
     table: str
     visitor: str
     time: str
@@ -73,11 +78,16 @@ class Label:
 
     Attributes:
         event, within_days: of an event log; empty and 0 otherwise. column: of a table; empty otherwise.
+        absent: whether the answer is yes where the event does *not* happen: with `any`, who has left.
+        field, at_least: asks whether the events' `field` sums up to so much; empty and 0 otherwise.
     """
 
     event: str
     within_days: int
     column: str
+    absent: bool = False
+    field: str = ""
+    at_least: int = 0
 
     @property
     def horizon(self) -> int:
@@ -150,7 +160,8 @@ class TrainingSpec:
     """The parsed specification.
 
     Attributes:
-        context: what rules alone read of what the app supplies with a decision.
+        without: markers that the specification's patterns cover and that lack something: their names, and what it is.
+        context: what rules alone read of what the app supplies with a decision. segments: named groups.
     """
 
     name: str
@@ -161,7 +172,9 @@ class TrainingSpec:
     split: Split
     learner: Learner
     features: tuple[Feature, ...]
+    without: Mapping[str, str]
     context: tuple[Supplied, ...]
+    segments: tuple[Segment, ...]
     decision: DecisionSpec
 
 
@@ -196,8 +209,12 @@ def parse_spec(data: bytes, *, place: str = "spec") -> TrainingSpec:
 
 def _parse(top: Table) -> TrainingSpec:
     top.integer("format", least=1, most=1)
-    features = parse_schema(top.tables("features"))
+    taken = parse_selection(top.table("markers")) if top.has("markers") else None
+    declared = top.tables("features", REQUIRED if taken is None else ())
+    ready = [Table(one, f"markers.{one['name']}") for one in taken.tables] if taken else []
+    features = parse_schema([*declared, *ready])
     context = parse_supplied(top.tables("context", (), longest=MOST_SUPPLIED), features)
+    segments = Segments(top.tables("segments", (), longest=MOST_SEGMENTS), features)
     spec = TrainingSpec(
         name=top.name("name"),
         version=top.integer("version", least=1, most=1 << 53),
@@ -207,9 +224,11 @@ def _parse(top: Table) -> TrainingSpec:
         split=_split(top.table("split"), timed=not top.table("data").has("table") or top.table("data").has("time")),
         learner=_learner(top.table("learner")),
         features=features,
+        without=taken.without if taken else {},
         context=context,
+        segments=segments.all(),
         decision=_decision(
-            top.table("decision"), {feature.purpose for feature in features}, variables_of(features, context)
+            top.table("decision"), {feature.purpose for feature in features}, variables_of(features, context), segments
         ),
     )
     top.close()
@@ -222,6 +241,7 @@ def _source(table: Table, features: tuple[Feature, ...]) -> Source:
     source = Source(
         events="" if flat else table.text("events", ""),
         moments="" if flat else table.text("moments", ""),
+        attributes="" if flat else table.text("attributes", ""),
         table=table.text("table", ""),
         visitor=table.text("visitor", "") if flat else "",
         time=table.text("time", "") if flat else "",
@@ -233,6 +253,8 @@ def _source(table: Table, features: tuple[Feature, ...]) -> Source:
     table.close()
     fields = {feature.field for feature in features if feature.kind == "context"}
     for feature in features:
+        if feature.kind in LATEST and not flat and not source.attributes:
+            raise table.refuse("attributes", f"is missing, and {feature.name} is read from it", "name the file")
         if flat and feature.kind != "context":
             raise table.refuse("table", f"has no events for {feature.name}", "declare it as context, or give events")
         if flat and not source.time and feature.field in DERIVED:
@@ -247,11 +269,20 @@ def _source(table: Table, features: tuple[Feature, ...]) -> Source:
 
 
 def _label(table: Table, *, flat: bool) -> Label:
-    label = Label(
-        event="" if flat else table.choice("event", EVENT_NAMES),
-        within_days=0 if flat else table.integer("within_days", least=1, most=366),
-        column=table.text("column") if flat else "",
-    )
+    if flat:
+        label = Label(event="", within_days=0, column=table.text("column"))
+    else:
+        absent, field = table.flag("absent", False), table.choice("field", NUMBER_FIELDS, "")
+        label = Label(
+            event=table.choice("event", (ANY, *sorted(EVENT_NAMES))),
+            within_days=table.integer("within_days", least=1, most=366),
+            column="",
+            absent=absent,
+            field=field,
+            at_least=table.integer("at_least", least=1, most=LARGEST["value"]) if field else 0,
+        )
+        if absent and field:
+            raise table.refuse("absent", "asks for nothing, and field for a sum", "leave one of them out")
     table.close()
     return label
 
@@ -294,7 +325,7 @@ def _learner(table: Table) -> Learner:
     return learner
 
 
-def _decision(table: Table, purposes: set[str], variables: Mapping[str, Variable]) -> DecisionSpec:
+def _decision(table: Table, purposes: set[str], variables: Mapping[str, Variable], segments: Segments) -> DecisionSpec:
     tranches, shares = _tranches(table)
     patterns = tuple(_pattern(table, i, one, purposes) for i, one in enumerate(table.array("patterns")))
     if not 1 <= len(patterns) <= MOST_PATTERNS or len(set(patterns)) != len(patterns):
@@ -314,25 +345,17 @@ def _decision(table: Table, purposes: set[str], variables: Mapping[str, Variable
         default_arm=table.choice("default_arm", arms),
         experiment=_experiment(table.table("experiment")) if table.has("experiment") else None,
         cap=parse_cap(table.table("cap")) if table.has("cap") else None,
-        targeting=_rule(table, "targeting", variables),
-        exclude=_rule(table, "exclude", variables),
+        targeting=_rule(table, "targeting", variables, segments),
+        exclude=_rule(table, "exclude", variables, segments),
     )
     table.close()
     return spec
 
 
-def _rule(table: Table, key: str, variables: Mapping[str, Variable]) -> Written | None:
+def _rule(table: Table, key: str, variables: Mapping[str, Variable], segments: Segments) -> Written | None:
     """Return the rule that is written under `key` in CEL, None where there is none."""
     text = table.text(key, "", longest=LONGEST_RULE)
-    if not text:
-        return None
-    try:
-        from entrenous_exporters.rules import write_rule  # noqa: PLC0415 — needed by specifications with rules alone
-    except ModuleNotFoundError as error:
-        raise Missing(
-            "needs cel-python", place=f"{table.path}.{key}", remedy="pip install 'entrenous[train]'"
-        ) from error
-    return write_rule(text, variables, place=f"{table.path}.{key}")
+    return read_rule(text, variables, table, key, segments) if text else None
 
 
 def _tranches(table: Table) -> tuple[tuple[str, ...], tuple[float, ...]]:

@@ -175,4 +175,5 @@ def _manifest(
         card=card,
         public_research_data=spec.source.public_research_data,
         context=spec.context,
+        segments=spec.segments,
     )

@@ -19,6 +19,7 @@ from entrenous.features import DERIVED, Feature, Plan, compile_plan, derived
 from entrenous.profile import RECEIPT_DAYS
 from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
+from entrenous.segments import compile_segments
 from entrenous.targeting import Gate, Narrowed, compile_gate
 from entrenous_consent.errors import Forbidden
 from entrenous_consent.keys import Keyring
@@ -107,7 +108,7 @@ class Active:
         derived: column, field and purpose of what the clock says.
         retention_days: by purpose that a decision reads. scorers: by model. buckets: an experiment's keyed function.
         trials: by decision, the experiments that are counted. context: keys that rules alone read.
-        gates: by decision, where it has rules.
+        gates: by decision, where it has rules. segments: by name, what says whether a visitor is in it.
     """
 
     policy: PrivacyPolicy
@@ -122,6 +123,7 @@ class Active:
     trials: Mapping[str, Trial]
     context: frozenset[str]
     gates: Mapping[str, Gate]
+    segments: Mapping[str, Gate]
     _routes: dict[frozenset[str], Mapping[str, Route | None]] = field(default_factory=dict)
 
     @property
@@ -293,6 +295,7 @@ def activate(
         trials=_trials(policy, decisions, buckets),
         context=frozenset(one.name for one in bundle.manifest.context) if bundle else frozenset(),
         gates=_gates(bundle.manifest) if bundle else {},
+        segments=compile_segments(bundle.manifest.segments, schema) if bundle else {},
     )
 
 

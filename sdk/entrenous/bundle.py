@@ -19,6 +19,7 @@ import numpy as np
 from entrenous.features import Feature, parse_schema
 from entrenous.onnx_dense import check_dense
 from entrenous.onnx_profile import check_model
+from entrenous.segments import MOST_SEGMENTS, Segment, parse_segments
 from entrenous.targeting import MOST_SUPPLIED, Supplied, Variable, parse_supplied, read_tree, variables_of
 from entrenous_consent.errors import Malformed, Unauthentic
 from entrenous_consent.packing import pack, unpack
@@ -129,6 +130,7 @@ class Manifest:
         created, expires: Unix seconds. models: by name, (SHA-256, length).
         public_research_data: it was learnt from people who never were a shop's visitors; not to be published.
         card: the SHA-256 of the model card. context: what rules alone read of what the app supplies with a decision.
+        segments: named groups.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Manifest:
     card: bytes
     public_research_data: bool
     context: tuple[Supplied, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
     def request(self) -> Request:
         """Return what this bundle asks of a privacy policy."""
@@ -203,6 +206,8 @@ def encode_bundle(manifest: Manifest, models: Mapping[str, bytes]) -> bytes:
     }
     if manifest.context:
         table["context"] = [one.as_table() for one in manifest.context]
+    if manifest.segments:
+        table["segments"] = [one.as_table() for one in manifest.segments]
     return pack({"format": _FORMAT, "manifest": pack(table), "models": dict(sorted(models.items()))})
 
 
@@ -308,6 +313,7 @@ def _manifest(table: Table) -> Manifest:
         card=table.blob("card", longest=32),
         public_research_data=table.flag("public_research_data"),
         context=context,
+        segments=parse_segments(table.tables("segments", (), longest=MOST_SEGMENTS), features),
     )
     table.close()
     if len(manifest.card) != 32:

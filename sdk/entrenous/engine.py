@@ -249,7 +249,7 @@ class Engine:
             self.watch.glance()
             self._glanced = withdrawals
         left, active = self.watch.remaining(), self.active
-        standing = self._standing(handle, device, active.policy, now, move=False)
+        standing = self.standing(handle, device, active.policy, now, move=False)
         left = left if device is None else min(left, _LINKED_SECONDS)
         granted = standing.granted if standing else frozenset[str]()
         stale = left <= 0
@@ -312,7 +312,7 @@ class Engine:
         with self.writing(handle):
             for _ in range(_TRIES):
                 active = self.active
-                standing = self._standing(handle, device, active.policy, now, move=True)
+                standing = self.standing(handle, device, active.policy, now, move=True)
                 if standing is None:
                     return ["consent_missing"] * len(events)
                 names = {event.name for event in events}
@@ -434,7 +434,7 @@ class Engine:
                 held.enter_context(self._writing[index])
             yield
 
-    def _standing(
+    def standing(
         self, handle: bytes, device: bytes | None, policy: PrivacyPolicy, now: int, *, move: bool
     ) -> Standing | None:
         """Return the visitor's consent; of one who signed in on a device, only what was granted there too."""

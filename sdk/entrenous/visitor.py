@@ -10,6 +10,7 @@ from entrenous import consenting, rights
 from entrenous.decision import Decision, Outcome
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
+from entrenous.segments import segments_of
 from entrenous_consent.errors import Forbidden, Malformed, Refusal, Unauthentic, Unavailable
 from entrenous_consent.signals import from_choices
 from entrenous_consent.store import Erasure
@@ -169,6 +170,13 @@ class Visitor:
             return self._engine.decide(handle, name, default, context, self._device)
         except Exception as error:
             return Decision(default, "ERROR", _cause(error))
+
+    def segments(self) -> Outcome:
+        """Return, as `data`, the names of the `segments` that this visitor is in, sorted: none where what they read is
+        not granted."""
+        return self._answer(
+            lambda handle: Outcome(True, data={"segments": segments_of(self._engine, handle, self._device)})
+        )
 
     def export(self) -> Outcome:
         """Return, as `data`, everything kept about this visitor in plain values (GDPR Art. 15, 20); empty for

@@ -30,7 +30,7 @@ from entrenous_consent.parsing import REQUIRED, Table
 from entrenous_consent.policy import AskedDecision, AskedFeature, Request, parse_policy
 from entrenous_consent.records import ConsentRecord
 from entrenous_consent.sqlite import SQLiteStore
-from entrenous_exporters.readers import read_consent, read_events, read_moments
+from entrenous_exporters.readers import read_attributes, read_consent, read_events, read_moments
 from entrenous_exporters.rows import table_rows
 from entrenous_exporters.spec import parse_spec
 from entrenous_exporters.tables import open_backend
@@ -45,8 +45,8 @@ POLICY, SPEC, BUNDLE = (
     SECTIONS[title] for title in ("Privacy policy", "Training specification", "Bundle and manifest")
 )
 SHIPPED_BUNDLE = files("entrenous.demo").joinpath("bundle.msgpack").read_bytes()
-OWN_NAMES = re.compile(r"\.clip$|\.choice$|^models$|\.consent_mode$")
-"""Tables whose keys are the author's own: metrics, tranches, models, purposes."""
+OWN_NAMES = re.compile(r"\.clip$|\.choice$|^models$|\.consent_mode$|\.with$")
+"""Tables whose keys are the author's own: metrics, tranches, models, purposes, parts of a starter."""
 GETTERS = {
     "array": "array",
     "blob": "bytes",
@@ -149,7 +149,7 @@ def block(kind: str) -> str:
 
 def assert_described(section: str, calls: list[Asked]) -> None:
     described = rows(section)
-    calls = [call for call in calls if call.path != "data.columns"]  # the author's own names
+    calls = [call for call in calls if call.path not in ("data.columns", "markers.values")]  # the author's own names
     unknown = {call.key for call in calls} - described.keys()
     assert not unknown
     wrong = {
@@ -188,16 +188,17 @@ def test_the_example_policy_shows_every_key(asked: list[Asked]):
     assert_shows_everything(asked)
 
 
-@pytest.mark.parametrize("kind", ["toml spec", "toml table spec"])
+@pytest.mark.parametrize("kind", ["toml spec", "toml marker spec", "toml table spec"])
 def test_every_key_of_the_specification_is_described(kind: str, asked: list[Asked]):
     parse_spec(block(kind).encode())
     assert_described(SPEC, asked)
 
 
 def test_the_example_specifications_show_every_key(asked: list[Asked]):
-    parse_spec(block("toml spec").encode())
-    parse_spec(block("toml table spec").encode())
-    assert_shows_everything(asked)
+    for kind in ("toml spec", "toml marker spec", "toml table spec"):
+        parse_spec(block(kind).encode())
+    ready_made = [call for call in asked if re.match(r"markers\.\w+_", call.path)]
+    assert_shows_everything([call for call in asked if call not in ready_made])
 
 
 def test_the_example_table_and_consent_are_read(tmp_path: Path):
@@ -262,6 +263,21 @@ def test_the_example_log_and_moments_are_read(tmp_path: Path):
     backend = open_backend()
     assert read_events(backend, tmp_path / spec.source.events).count().to_pyarrow().as_py() == 3
     assert read_moments(backend, tmp_path / spec.source.moments, spec.features).count().to_pyarrow().as_py() == 2
+
+
+def test_the_example_of_what_was_told_is_read(tmp_path: Path):
+    spec = parse_spec(block("toml marker spec").encode())
+    (tmp_path / spec.source.attributes).write_text(block("csv attributes"))
+    said = read_attributes(open_backend(), tmp_path / spec.source.attributes).to_pyarrow().to_pylist()
+    assert [(one["name"], one["value"], one["holds"]) for one in said] == [
+        ("told:rhythm", "weekly", None),
+        ("told:rhythm", "weekly", False),
+        ("imported:tier", "gold", None),
+    ]
+    assert {"told_rhythm", "known_tier", "purchases_lifetime_value_value_365d_next_90d"} <= {
+        feature.name for feature in spec.features
+    }
+    assert spec.without == {"purchases_affinity_brand_365d": "values"} | dict.fromkeys(spec.without, "values")
 
 
 def test_every_key_of_a_bundle_is_described(asked: list[Asked]):

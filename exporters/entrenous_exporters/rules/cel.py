@@ -121,11 +121,20 @@ class Written:
         )
 
 
-def write_rule(text: str, variables: Mapping[str, Variable], *, place: str = "rule") -> Written:
+def write_rule(
+    text: str,
+    variables: Mapping[str, Variable],
+    *,
+    place: str = "rule",
+    segments: Callable[[str], tuple[Any, ...]] | None = None,
+) -> Written:
     """Return the rule that `text` (CEL) writes down.
 
     Args:
         variables: what it may read. place: where the text stands, for errors.
+        segments: given the name of a segment, returns its tree, which ships in the place of `segment("name")`; raises
+            `Malformed` without a place where there is none, or where it would stand within itself. None where no rule
+            may name one.
 
     Raises:
         Malformed: not CEL, not in the subset, a variable that is not declared, or types that do not fit; with the line
@@ -139,7 +148,7 @@ def write_rule(text: str, variables: Mapping[str, Variable], *, place: str = "ru
         at = (error.line or 1, error.column or 1)
         raise Malformed("is not CEL from here on", place=_spoken(place, at), remedy=_UNREAD) from error
     try:
-        written = _Walk().read(parsed, 0)
+        written = _Walk(segments).read(parsed, 0)
     except _Unfit as unfit:
         raise Malformed(unfit.what, place=_spoken(place, unfit.at), remedy=unfit.remedy) from unfit
     places: dict[tuple[int, ...], Place] = {}
@@ -191,6 +200,14 @@ def _first_reads(part: _Part) -> dict[str, Place]:
     return found
 
 
+def _planted(tree: object, at: Place) -> _Part:
+    """Return a tree that was read before, all of it at one place."""
+    if isinstance(tree, tuple):
+        return _Part([_planted(one, at) for one in tree], at)
+    assert isinstance(tree, (bool, float, int, str))
+    return _Part(tree, at)
+
+
 def _unwrapped(node: Tree[Token] | Token) -> Tree[Token] | Token:
     while isinstance(node, Tree) and node.data in _PASSING and len(node.children) == 1:
         node = node.children[0]
@@ -206,6 +223,9 @@ def _place(node: Tree[Token] | Token) -> Place:
 
 class _Walk:
     """Turns the parser's tree into ours."""
+
+    def __init__(self, segments: Callable[[str], tuple[Any, ...]] | None) -> None:
+        self.segments = segments
 
     def read(self, node: Tree[Token] | Token, depth: int) -> _Part:
         node = _unwrapped(node)
@@ -307,8 +327,19 @@ class _Walk:
             return self._operation("size", parts, at)
         if name == "timestamp" and len(parts) == 1 and isinstance(parts[0].value, str):
             return self._operation("time", [_Part(_moment(parts[0]), parts[0].at)], at)
+        if name == "segment" and self.segments and len(parts) == 1 and isinstance(parts[0].value, str):
+            return self.planted(self.segments, parts[0].value, at)
         remedy = _FUNCTIONS.get(str(name), 'it has size(x) of several texts, and timestamp("…") of text')
         raise _Unfit(at, "calls a function that the subset does not have", remedy)
+
+    def planted(self, segments: Callable[[str], tuple[Any, ...]], name: str, at: Place) -> _Part:
+        """Return a segment's tree in the place of the call that names it."""
+        try:
+            return _planted(segments(name), at)
+        except Malformed as error:
+            if error.place:
+                raise  # something in the segment's own rule
+            raise _Unfit(at, error.what, error.remedy) from error
 
     def method(self, node: Tree[Token], at: Place, depth: int) -> _Part:
         subject, name, *given = node.children
