@@ -21,6 +21,7 @@ BASELINES = {
     "signals": "test_base64_alone",
     "gate": "test_decision_with_and_without_the_gate",
     "targeting": "test_identity_call_beside_rules",
+    "lifetime": "test_identity_call_beside_lifetime",
 }
 
 

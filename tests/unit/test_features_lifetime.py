@@ -36,7 +36,7 @@ HISTORY = (2.0, 30.43, 38.86)
 """The customer of the papers' worksheets: repeat purchases, week of the last, age."""
 
 wide = st.floats(-2, 2.7).map(lambda power: 10.0**power)
-far = st.floats(-3, 1.6).map(lambda power: 10.0**power)
+far = st.floats(-3, 2.3).map(lambda power: 10.0**power)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -92,6 +92,8 @@ def in_sixty_digits(shape: float, leave: float, stay: float, ahead: float) -> fl
 @example(shape=0.2, leave=0.01, stay=0.01, ahead=40.0)
 @example(shape=40.0, leave=500.0, stay=500.0, ahead=30.0)
 @example(shape=100.0, leave=0.01, stay=500.0, ahead=20.0)
+@example(shape=2.0, leave=0.8, stay=4.0, ahead=1_000.0)
+@example(shape=6.0, leave=3.0, stay=0.2, ahead=300.0)
 @settings(max_examples=40, deadline=None)
 def test_expected_purchases_are_exact_to_1e_12(shape, leave, stay, ahead):
     ahead = min(ahead, 2_000.0 / shape)
