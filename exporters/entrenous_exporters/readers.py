@@ -1,8 +1,9 @@
 """Files in: event logs and moments, flat tables, consent; and the public Complete Journey data.
 
-A log has the columns `visitor`, `time` (Unix seconds) and `name`, and any of `price`, `value` (minor units of one
-currency), `quantity`, `brand` and `category`. A file is refused whole at the first thing wrong with it, with the column
-and the numbers of the first rows concerned (counted from 1, a CSV's header left out): never with what they hold.
+A log has the columns `visitor`, `time` (Unix seconds) and `name`, and any of `id`, `price`, `value` (minor units of one
+currency), `quantity`, `brand`, `category`, `colour`, `item` and `size`. A file is refused whole at the first thing
+wrong with it, with the column and the numbers of the first rows concerned (counted from 1, a CSV's header left out):
+never with what they hold.
 """
 
 from __future__ import annotations
@@ -20,12 +21,21 @@ from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, LARGEST, LONGEST, MON
 from entrenous.features import DERIVED, Feature
 from entrenous_consent.errors import Malformed, Missing
 
-__all__ = ["complete_journey", "read_consent", "read_events", "read_moments", "read_table", "trips"]
+__all__ = [
+    "complete_journey",
+    "read_attributes",
+    "read_consent",
+    "read_events",
+    "read_moments",
+    "read_table",
+    "trips",
+]
 
 _EVENT = {
     "visitor": "text",
     "time": "integer",
     "name": "text",
+    "id": "text",
     **dict.fromkeys(NUMBER_FIELDS, "integer"),
     **dict.fromkeys(CATEGORY_FIELDS, "text"),
 }
@@ -119,6 +129,18 @@ def read_table(backend: Any, path: str | Path, columns: Mapping[str, tuple[str, 
         sorts = {name: sort for name, (_, sort) in columns.items()}
         table = _checked(backend, path, read, sorts, {name: column for name, (column, _) in columns.items()})
     return table.mutate(row=table["_row"] - 1).drop("_row"), left
+
+
+def read_attributes(backend: Any, path: str | Path) -> Any:
+    """Return what was told or imported, as `feature_table` takes it, from a file with the columns `visitor`, `time`,
+    `attribute` (`told:` or `imported:` and a short key), `says` (text) and, optionally, `holds`.
+
+    Raises:
+        Missing: there is no such file. Malformed: as `read_events`.
+    """
+    known = {"visitor": "text", "time": "integer", "attribute": "text", "says": "text", "holds": "flag"}
+    said = _read(backend, Path(path), known, required=("visitor", "time", "attribute", "says")).drop("_row")
+    return said.rename(name="attribute", value="says")
 
 
 def read_consent(backend: Any, path: str | Path) -> Any:
@@ -283,6 +305,10 @@ def _faults(read: Any) -> Faults:
         faults["time"] = (wrong, "not Unix seconds between 2000 and 2100")
     if "label" in read.columns:
         faults["label"] = (read.label.isnull(), "empty")
+    if "attribute" in read.columns:
+        named = read.attribute.fill_null("").re_search("^(told|imported):[a-z][a-z0-9_]{0,63}$")
+        faults["attribute"] = (~named, "neither told: nor imported: with a short key")
+        faults["says"] = (read.says.isnull() | ~read.says.length().between(1, LONGEST["value"]), "empty or too long")
     if "name" not in read.columns:
         return faults
     faults["name"] = (read.name.isnull() | read.name.notin(sorted(EVENT_NAMES)), "not an event we know")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from entrenous.features import DERIVED
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_exporters.readers import read_consent, read_table
-from entrenous_exporters.spec import TrainingSpec
-from entrenous_exporters.tables import FeatureTable, feature_table, labels
+from entrenous_exporters.spec import Label, TrainingSpec
+from entrenous_exporters.tables import FeatureTable, feature_table, labels, value_labels
 
 __all__ = ["Rows", "is_file", "labelled_rows", "table_rows"]
 
@@ -62,19 +62,28 @@ def is_file(improve: str) -> bool:
     return improve.endswith((".csv", ".csv.gz", ".parquet"))
 
 
-def labelled_rows(backend: Any, spec: TrainingSpec, events: Any, moments: Any, *, base: Path | None = None) -> Rows:
+def labelled_rows(
+    backend: Any,
+    spec: TrainingSpec,
+    events: Any,
+    moments: Any,
+    *,
+    attributes: Any = None,
+    base: Path | None = None,
+) -> Rows:
     """Return the rows of `spec` at each of `moments`, in their order.
 
     Args:
-        backend, events, moments: see `entrenous_exporters.tables.feature_table`. A boolean column of `moments` named by
-            `spec.source.improve` says who granted that models learn from the row, unless that is a file.
+        backend, events, moments, attributes: see `entrenous_exporters.tables.feature_table`. A boolean column of
+            `moments` named by `spec.source.improve` says who granted that models learn from the row, unless that is a
+            file.
         base: where a consent file's path starts.
 
     Raises:
         Malformed, Missing: as `feature_table`, or the consent file does not read.
     """
-    table = _exact(feature_table(backend, spec.features, events, moments), spec)
-    y = labels(backend, events, moments, event=spec.label.event, within_days=spec.label.within_days)
+    table = _exact(feature_table(backend, spec.features, events, moments, attributes), spec)
+    y = _answers(backend, spec.label, events, moments)
     source = spec.source
     wanted = [name for name in (source.improve, *source.groups) if name in moments.columns]
     for group in source.groups:
@@ -92,6 +101,16 @@ def labelled_rows(backend: Any, spec: TrainingSpec, events: Any, moments: Any, *
         known=times + spec.label.horizon <= end,
         groups={group: _group(asked[group]) for group in source.groups},
     )
+
+
+def _answers(backend: Any, label: Label, events: Any, moments: Any) -> NDArray[np.bool_]:
+    """Return `[N]`: what the label says of each moment."""
+    event, days = label.event, label.within_days
+    if label.field:
+        worth = value_labels(backend, events, moments, event=event, field=label.field, within_days=days)
+        return np.asarray(worth >= label.at_least)
+    followed = labels(backend, events, moments, event=event, within_days=days)
+    return ~followed if label.absent else followed
 
 
 def table_rows(backend: Any, spec: TrainingSpec, path: Path) -> Rows:

@@ -11,7 +11,7 @@ from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.keys import write_whole
 from entrenous_consent.policy import parse_policy
 from entrenous_exporters.card import read_card, render_page, render_text
-from entrenous_exporters.readers import complete_journey, read_events, read_moments, trips
+from entrenous_exporters.readers import complete_journey, read_attributes, read_events, read_moments, trips
 from entrenous_exporters.rows import Rows, is_file, labelled_rows, table_rows
 from entrenous_exporters.spec import TrainingSpec, read_spec
 from entrenous_exporters.tables import open_backend
@@ -69,4 +69,5 @@ def _rows(backend: Any, spec: TrainingSpec, spec_path: Path) -> Rows:
     extra = dict.fromkeys(source.groups, "text") | ({} if is_file(source.improve) else {source.improve: "flag"})
     events = read_events(backend, base / source.events)
     moments = read_moments(backend, base / source.moments, spec.features, extra=extra)
-    return labelled_rows(backend, spec, events, moments, base=base)
+    said = read_attributes(backend, base / source.attributes) if source.attributes else None
+    return labelled_rows(backend, spec, events, moments, attributes=said, base=base)

@@ -65,7 +65,8 @@ def facts_of(
         "lifetime_days": spec.lifetime_days,
         "policy": {"tenant": policy.tenant, "version": policy.version},
         "decision": {"name": spec.decision.name, "purpose": spec.decision.purpose},
-        "label": {"event": spec.label.event, "within_days": spec.label.within_days, "column": spec.label.column},
+        "label": {"event": spec.label.event, "within_days": spec.label.within_days, "column": spec.label.column}
+        | {key: value for key in ("absent", "field", "at_least") if (value := getattr(spec.label, key))},
         "data": {
             "rows": asdict(counts) | {"learnt": len(learn.x), "judged": len(judged.margins)},
             "visitors": {"learnt": _distinct(learn), "judged": _distinct(judged.rows)},
