@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from entrenous_consent.errors import Malformed, Missing
-from entrenous_exporters.rows import table_rows
+from entrenous_exporters.readers import read_attributes, read_events, read_moments
+from entrenous_exporters.rows import labelled_rows, table_rows
 from entrenous_exporters.spec import TrainingSpec, parse_spec
 from entrenous_exporters.tables import open_backend
 from entrenous_exporters.workshop import train_files
@@ -241,3 +242,110 @@ def test_of_rows_that_disagree_about_a_visitor_the_refusal_holds(tmp_path):
     """Whoever withdrew since an earlier visit is left out with every visit."""
     text = "who,pages,month,bought,improve\na,1,Nov,1,true\nb,2,Nov,0,true\na,3,Dec,0,false\nb,4,Dec,0,\n"
     assert rows(tmp_path, text).improve.tolist() == [False, True, False, False]
+
+
+LOG = """visitor,time,name,value,id
+a,1788000000,view_item,,e1
+a,1788086400,purchase,4000,e2
+a,1788172800,purchase,7000,e3
+a,1788172900,purchase,7000,e3
+b,1788000000,view_item,,
+c,1799000000,view_item,,
+"""
+MOMENTS = "visitor,time,pages,month\na,1788000001,,\nb,1788000001,,\n"
+TOLD = """visitor,time,attribute,says,holds
+a,1788000000,told:size,m,
+a,1788000002,told:size,s,
+b,1,imported:spent,12.5,
+"""
+SAID = """
+[[features]]
+name = "size"
+kind = "told"
+field = "size"
+values = ["s", "m"]
+window = 400
+purpose = "personalize"
+category = "user.content"
+source = "first_party"
+retention_days = 400
+"""
+
+
+def log_rows(tmp_path: Path, label: str, *, tail: str = TAIL, attributes: str = ""):
+    for name, text in (("log.csv", LOG), ("moments.csv", MOMENTS)):
+        (tmp_path / name).write_text(text)
+    head = HEAD.replace('label = { column = "bought" }', label).replace('table = "sessions.csv"', 'events = "log.csv"')
+    asked = parse_spec(f"{head}{attributes}\n{tail}".encode())
+    backend = open_backend()
+    events = read_events(backend, tmp_path / "log.csv")
+    moments = read_moments(backend, tmp_path / "moments.csv", asked.features)
+    said = read_attributes(backend, tmp_path / "told.csv") if attributes else None
+    return labelled_rows(backend, asked, events, moments, attributes=said)
+
+
+@pytest.mark.parametrize(
+    ("label", "answers"),
+    [
+        ('label = { event = "purchase", within_days = 1 }', [True, False]),
+        ('label = { event = "any", within_days = 30, absent = true }', [False, True]),
+        ('label = { event = "purchase", field = "value", at_least = 11000, within_days = 30 }', [True, False]),
+        # The third purchase has the id of the second, and counts once.
+        ('label = { event = "purchase", field = "value", at_least = 11001, within_days = 30 }', [False, False]),
+        ('label = { event = "purchase", field = "value", at_least = 4001, within_days = 1 }', [False, False]),
+    ],
+)
+def test_a_label_asks_what_follows_what_does_not_and_what_it_was_worth(tmp_path, label, answers):
+    assert log_rows(tmp_path, label).y.tolist() == answers
+
+
+def test_what_was_told_after_the_moment_is_not_known_at_it(tmp_path):
+    (tmp_path / "told.csv").write_text(TOLD.replace("b,1,", "b,1788000000,"))
+
+    found = log_rows(
+        tmp_path,
+        'label = { event = "purchase", within_days = 1 }',
+        tail=TAIL + SAID,
+        attributes='attributes = "told.csv"',
+    )
+
+    np.testing.assert_array_equal(found.x[:, 2], [1, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        ("a,1788000000,size,m,", "attribute"),
+        ("a,1788000000,told:Size,m,", "attribute"),
+        ("a,1788000000,told:size,,", "says"),
+        ("a,1788000000,told:size," + "m" * 129 + ",", "says"),
+        ("a,5,told:size,m,", "time"),
+        (",1788000000,told:size,m,", "visitor"),
+        ("a,1788000000,told:size,m,maybe", "holds"),
+    ],
+)
+def test_what_nobody_can_have_told_is_refused_with_its_row(tmp_path, line, column):
+    (tmp_path / "told.csv").write_text(f"visitor,time,attribute,says,holds\na,1788000000,told:size,m,true\n{line}\n")
+
+    with pytest.raises(Malformed) as caught:
+        read_attributes(open_backend(), tmp_path / "told.csv")
+
+    assert column in caught.value.place
+    assert "2" in f"{caught.value.place} {caught.value.what}"
+
+
+@pytest.mark.parametrize(
+    ("label", "tail", "place"),
+    [
+        ('label = { event = "purchase", within_days = 1, absent = true, field = "value", at_least = 1 }', "", "absent"),
+        ('label = { event = "purchase", within_days = 1, field = "value" }', "", "at_least"),
+        ('label = { event = "purchase", within_days = 1, at_least = 1 }', "", "at_least"),
+        ('label = { event = "buy", within_days = 1 }', "", "event"),
+        ('label = { event = "purchase", within_days = 1 }', SAID, "attributes"),
+    ],
+)
+def test_a_question_that_can_not_be_asked_is_refused(tmp_path, label, tail, place):
+    with pytest.raises(Malformed) as caught:
+        log_rows(tmp_path, label, tail=TAIL + tail)
+
+    assert place in caught.value.place
