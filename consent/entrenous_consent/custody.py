@@ -14,7 +14,8 @@ from entrenous_consent.drawers import Drawers, Standing
 from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
-from entrenous_consent.pending import label, labelled
+from entrenous_consent.messages import endings, recalls
+from entrenous_consent.pending import REPORTS, TRIGGERS, label, labelled
 from entrenous_consent.policy import CONSENT_KEY, PrivacyPolicy
 from entrenous_consent.records import SALT_BYTES, ConsentRecord, choose
 from entrenous_consent.store import Delete, Erasure, Put, Store, Write
@@ -43,6 +44,8 @@ class Custody(Drawers):
         self.epoch = policy.epoch
         for purpose in (CONSENT_KEY, *policy.purposes):
             self.keyring.epoch_key(purpose, now // policy.epoch)
+        for message in policy.messages:
+            self.keyring.recipient_key(message.recipient)
 
     def refresh(self) -> None:
         """Let go of keys that another process has destroyed, if any was."""
@@ -156,6 +159,7 @@ class Custody(Drawers):
             won = record.granted(policy, now) - (before.granted if before else frozenset())
             consent = self._consent_row(handle, before, record, epoch)
             writes: list[Write] = [consent]
+            writes += self._told(handle, policy, lost, "withdrawn", epoch, now)
             for purpose in sorted(lost):
                 writes += self._forget(handle, purpose, epoch)
             writes += self._new_drawers(handle, won, epoch, record, now, (consent.name, consent.generation))
@@ -207,6 +211,7 @@ class Custody(Drawers):
                 box, wrapped = self.vault.create(purpose, pseudonym)
                 yield Delete(pseudonym[8:16])  # rows that outlived their key
                 yield Delete(pseudonym[16:24])
+                yield Delete(pseudonym[24:32])
                 yield Put(
                     name=pseudonym[:8],
                     value=box.seal(b"hot", b""),
@@ -218,7 +223,24 @@ class Custody(Drawers):
 
     def _forget(self, handle: bytes, purpose: str, epoch: int) -> list[Delete]:
         pseudonym = self._pseudonym(handle, purpose, epoch)
-        return [Delete(pseudonym[:8]), Delete(pseudonym[8:16]), Delete(pseudonym[16:24])]
+        return [Delete(pseudonym[i : i + 8]) for i in (0, 8, 16, 24)]
+
+    def _told(
+        self, handle: bytes, policy: PrivacyPolicy, purposes: frozenset[str], kind: str, epoch: int, now: int
+    ) -> list[Write]:
+        """Return the writes that tell recipients that these purposes end (GDPR Art. 19), and take back what waits to
+        be sent to them. Where a trigger is raised meanwhile, nothing of it is written, and what waits is read again."""
+        bound = sorted({one.purpose for one in policy.messages if one.host} & purposes)
+        if not bound:
+            return []
+        names = [self._pseudonym(handle, purpose, epoch)[24:32] for purpose in bound]
+        rows = self.store.read_all(names, now)
+        waiting = self.store.outbox(waiting=True)
+        return [
+            *(Delete(name, row.version if row else 0) for name, row in zip(names, rows, strict=True)),
+            *recalls(self.keyring, policy, bound, handle, waiting),
+            *endings(self.keyring, policy, bound, kind, handle, now),
+        ]
 
     def _astray(self, handle: bytes, now: int, *, but: int | None = None) -> list[Delete]:
         """Return what removes rows that are there under another epoch than `but`: of a clock that ran ahead, of a
@@ -247,8 +269,12 @@ class Custody(Drawers):
         writes: list[Write] = [*self._everywhere(handle)]
         if before is not None:
             writes.append(self._audit("erasure", before.record.salt, handle, now, {"policy": policy.version}))
+        held = frozenset(before.record.grants) if before else frozenset[str]()
         for _ in range(_TRIES):
-            self.store.transact(writes, now=now, durable=True)
+            told = self._told(handle, policy, held, "erased", before.epoch, now) if before and held else []
+            if self.store.transact([*told, *writes], now=now, durable=True) != "done":
+                continue
+            held = frozenset()
             if not (writes := [*self._astray(handle, now)]):  # moved to a new epoch by another process meanwhile
                 break
         else:
@@ -269,7 +295,7 @@ class Custody(Drawers):
         writes: list[Write] = [self._consent_row(handle, None, past.record, epoch), Delete(past.row, past.version)]
         for purpose in sorted(past.record.grants):
             old_name = self._pseudonym(handle, purpose, past.epoch)
-            row, cold_row, owed = self.store.read_all([old_name[i : i + 8] for i in (0, 8, 16)], now)
+            row, cold_row, *owed = self.store.read_all([old_name[i : i + 8] for i in (0, 8, 16, 24)], now)
             if row is not None and purpose in past.granted:
                 name = self._pseudonym(handle, purpose, epoch)
                 old = self.vault.unlock(row.wrapped, purpose, old_name)
@@ -279,13 +305,23 @@ class Custody(Drawers):
                 if cold_row is not None:
                     value = new.seal(b"cold", old.open(b"cold", cold_row.value))
                     writes.append(Put(name=name[8:16], value=value, expires=cold_row.expires, expect=0))
-                if owed is not None:
-                    value = label(purpose, name, new.seal(b"pending", old.open(b"pending", labelled(owed.value)[2])))
-                    due, own = owed.due, owed.generation
-                    put = Put(name=name[16:24], value=value, expires=owed.expires, expect=0, generation=own, due=due)
-                    writes.append(put)
+                for slot, waits in zip((REPORTS, TRIGGERS), owed, strict=True):
+                    if waits is not None:
+                        value = new.seal(slot.form, old.open(slot.form, labelled(waits.value)[2]))
+                        writes.append(
+                            Put(
+                                name=name[slot.start : slot.start + 8],
+                                value=label(purpose, name, value),
+                                expires=waits.expires,
+                                expect=0,
+                                generation=waits.generation,
+                                due=waits.due,
+                            )
+                        )
             writes.append(Delete(old_name[:8], row.version if row else 0))
             writes.append(Delete(old_name[8:16], cold_row.version if cold_row else 0))
-            writes.append(Delete(old_name[16:24], owed.version if owed else 0))
+            writes += [
+                Delete(old_name[i : i + 8], one.version if one else 0) for i, one in zip((16, 24), owed, strict=True)
+            ]
         if self.store.transact(writes, now=now, durable=False) == "done":
             self.counters.raise_shard(self.counters.shard_of(handle))

@@ -4,9 +4,9 @@ Nothing is found, opened or written for a purpose that the visitor's standing do
 the consent row and generation it was made under, so that the store drops it if a withdrawal came in between.
 
 For each granted purpose there is a *hot* row (it carries the wrapped data key) and, where there is something to put in
-them, a *cold* and a *pending* row under the same key. All are named by eight bytes of a pseudonym, whose full length is
-bound in the ciphertext: a row of another visitor under the same name does not open, and is never overwritten. A pending
-row names its purpose and pseudonym in the clear, so that a release finds and opens what is due without knowing who it
+them, a *cold* and two *pending* rows under the same key. All are named by eight bytes of a pseudonym, whose full length
+is bound in the ciphertext: a row of another visitor under the same name does not open, and is never overwritten. A
+pending row names its purpose and pseudonym in the clear, so that what is due is found and opened without knowing who it
 is about.
 """
 
@@ -20,7 +20,7 @@ from entrenous_consent import audit
 from entrenous_consent.errors import Forbidden, Malformed, Unauthentic
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
-from entrenous_consent.pending import Pending, labelled
+from entrenous_consent.pending import REPORTS, Pending, Slot, labelled
 from entrenous_consent.pseudonyms import keyed
 from entrenous_consent.records import ConsentRecord
 from entrenous_consent.store import Append, Delete, Put, Row, Store, Verdict, Write
@@ -107,8 +107,10 @@ class Drawers:
             wrapped=wrapped,
         )
 
-    def pending(self, handle: bytes, standing: Standing, purpose: str, now: int) -> Pending | None:
-        """Return what the visitor is still to add to reports of a purpose; None where it is not granted.
+    def pending(
+        self, handle: bytes, standing: Standing, purpose: str, now: int, slot: Slot = REPORTS
+    ) -> Pending | None:
+        """Return what waits of a visitor for a purpose; None where it is not granted.
 
         Raises:
             Unauthentic: it does not open. Unavailable: the store.
@@ -116,12 +118,12 @@ class Drawers:
         if purpose not in standing.granted:
             return None
         pseudonym = self._pseudonym(handle, purpose, standing.epoch)
-        hot, row = self.store.read_all((pseudonym[:8], pseudonym[16:24]), now)
+        hot, row = self.store.read_all((pseudonym[:8], pseudonym[slot.start : slot.start + 8]), now)
         if hot is None:
             return None
         box = self.vault.unlock(hot.wrapped, purpose, pseudonym)
-        value = None if row is None else box.open(b"pending", labelled(row.value)[2])
-        return Pending.of(row, purpose, pseudonym, box, value, standing.record.grants[purpose][1])
+        value = None if row is None else box.open(slot.form, labelled(row.value)[2])
+        return Pending.of(row, purpose, pseudonym, box, value, standing.record.grants[purpose][1], slot)
 
     def save(
         self,
@@ -212,9 +214,9 @@ class Drawers:
                 writes.append(Delete(drawer.cold_name))  # a cold row that outlived its key
         return writes
 
-    def owed(self, now: int, purpose: str) -> list[Pending]:
-        """Return every pending row of a purpose that is due, opened without a handle; others are not opened, and what
-        does not open is left out.
+    def owed(self, now: int, purpose: str, slot: Slot = REPORTS) -> list[Pending]:
+        """Return every pending row of a purpose and slot that is due, opened without a handle; others are not opened,
+        and what does not open is left out.
 
         Raises:
             Unavailable: the store.
@@ -224,10 +226,11 @@ class Drawers:
             try:
                 named, pseudonym, sealed = labelled(row.value)
                 hot = self.store.read(pseudonym[:8], now) if named == purpose else None
-                if hot is None or name != pseudonym[16:24]:
+                if hot is None or name != pseudonym[slot.start : slot.start + 8]:
                     continue
                 box = self.vault.unlock(hot.wrapped, purpose, pseudonym)
-                found.append(Pending.of(row, purpose, pseudonym, box, box.open(b"pending", sealed), row.expires))
+                value = box.open(slot.form, sealed)
+                found.append(Pending.of(row, purpose, pseudonym, box, value, row.expires, slot))
             except (Malformed, Unauthentic):
                 continue
         return found

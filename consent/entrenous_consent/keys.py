@@ -177,6 +177,11 @@ class Keyring:
         key: bytes | None = self._public.get(experiment) or self._keys["tests"].get(0, {}).get(experiment)
         return key or self._make("tests", 0, experiment)
 
+    def recipient_key(self, recipient: str) -> bytes:
+        """Return the key of what visitors are called towards one recipient; made when it is first asked for."""
+        key: bytes | None = self._keys.get("recipients", {}).get(0, {}).get(recipient)
+        return key or self._make("recipients", 0, recipient)
+
     def retire_epochs(self, epoch: int) -> None:
         """Destroy the keys of every epoch but `epoch` and the one before it: what did not move is gone."""
         with self._locked():
@@ -191,7 +196,7 @@ class Keyring:
     def _make(self, family: str, group: int, name: str) -> bytes:
         with self._locked():
             keys = self._load()
-            made: bytes = keys[family].setdefault(group, {}).setdefault(name, _new())
+            made: bytes = keys.setdefault(family, {}).setdefault(group, {}).setdefault(name, _new())
             self._save(keys)
             self._keys = keys
         return made

@@ -32,6 +32,7 @@ from entrenous_consent.store import (
     Emitted,
     Erasure,
     Put,
+    Recall,
     Rewrap,
     Row,
     Verdict,
@@ -250,6 +251,8 @@ class SQLiteStore:
                     run("insert or ignore into outbox (id, data, time) values (?, ?, ?)", emitted)
                 elif isinstance(write, Drop):
                     run("delete from logs where log = ?", (write.log,))
+                elif isinstance(write, Recall):
+                    run("delete from outbox where id = ? and (sent = 0 or ?)", (write.id, write.received))
                 else:
                     self._append(write, now)
                 if verdict != "done":

@@ -12,6 +12,7 @@ real one. A store sees neither an identifier nor a plaintext. What it promises:
   (an older one is a `conflict`) and replaces what is there: so a generation can be destroyed while others write.
 - A `Put` may name a second at which its row falls due: `due` finds such rows without knowing whose they are.
 - The outbox is the record of all that ever left: `Emit` adds to it in the transaction that made it, `sent` marks it.
+  `Recall` takes out what nobody has received yet.
 - `scrub` answers `done` only when no copy of a deleted wrapped key is left in any file of the store.
 """
 
@@ -36,6 +37,7 @@ __all__ = [
     "Erasure",
     "MemoryStore",
     "Put",
+    "Recall",
     "Rewrap",
     "Row",
     "Store",
@@ -126,6 +128,18 @@ class Emit:
     time: int
 
 
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Take an entry out of the outbox while nobody has received it; nothing happens if it is not there, or was.
+
+    Attributes:
+        received: even if it was.
+    """
+
+    id: bytes
+    received: bool = False
+
+
 class Emitted(NamedTuple):
     """One entry of the outbox; `sent` and `time` in Unix seconds, `sent` 0 while it waits."""
 
@@ -151,7 +165,7 @@ class Census(NamedTuple):
 ALWAYS = 1 << 53
 """The expiry of rows that belong to no visitor and never end."""
 
-Write = Put | Delete | Append | Drop | Emit
+Write = Put | Delete | Append | Drop | Emit | Recall
 Rewrap = Callable[[bytes, bytes], bytes | None]
 GENERATION_BYTES = 4
 """Of a wrapped key, what says under which generation it is wrapped."""
@@ -208,7 +222,7 @@ class Store(Protocol):
         """Return all that ever left, in order; or what still waits to be sent."""
 
     def sent(self, id: bytes, now: int) -> None:
-        """Mark an entry of the outbox as received by whom it was for."""
+        """Mark an entry of the outbox as received by whom it was for; nothing happens if it was recalled meanwhile."""
 
     def close(self) -> None:
         """Let go of files."""
@@ -259,6 +273,10 @@ class MemoryStore:
                 continue
             if isinstance(write, Emit):
                 outbox.setdefault(write.id, Emitted(write.id, write.data, write.time, 0))
+                continue
+            if isinstance(write, Recall):
+                if write.id in outbox and (write.received or not outbox[write.id].sent):
+                    del outbox[write.id]
                 continue
             if write.guard is not None:
                 name, generation = write.guard
@@ -328,7 +346,8 @@ class MemoryStore:
     def sent(self, id: bytes, now: int) -> None:
         """See `Store.sent`."""
         with self._thread:
-            self._outbox[id] = self._outbox[id]._replace(sent=now)
+            if id in self._outbox:
+                self._outbox[id] = self._outbox[id]._replace(sent=now)
 
     def close(self) -> None:
         """See `Store.close`."""

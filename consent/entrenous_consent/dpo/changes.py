@@ -251,6 +251,7 @@ def _outward(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
             if before[name].purpose != after[name].purpose:
                 purposes = (before[name].purpose, after[name].purpose)
                 yield _turn(f"{place}.purpose", WIDENS, "message_moved", purposes, us)
+            yield from _said(f"{place}.host", before[name].host, after[name].host, us)
     yield from _recipients(old, new)
 
 

@@ -205,7 +205,10 @@ class Parts:
         else:
             blocks.append(Paragraph(text=self.words("nobody")))
         if policy.messages:
-            sent = tuple((one.name, self.title(one.purpose), one.recipient) for one in policy.messages)
+            sent = tuple(
+                (one.name, self.title(one.purpose), f"{one.recipient} ({one.host})" if one.host else one.recipient)
+                for one in policy.messages
+            )
             blocks.append(Table(caption="", headings=self.headings("message", "purpose", "recipient"), rows=sent))
         return tuple(blocks)
 

@@ -5,7 +5,7 @@ What a policy need not state has a default that says so: `privacy lint` asks for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from entrenous_consent.signal_settings import Signals
@@ -14,6 +14,7 @@ __all__ = [
     "METRICS",
     "AskedDecision",
     "AskedFeature",
+    "AskedTrigger",
     "DeclaredDecision",
     "FeatureRule",
     "Identifier",
@@ -54,11 +55,21 @@ class AskedDecision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskedTrigger:
+    """A trigger as a bundle asks for it; `message` is empty where the app alone is told."""
+
+    name: str
+    purpose: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a bundle asks of a policy."""
 
     features: tuple[AskedFeature, ...]
     decisions: tuple[AskedDecision, ...]
+    triggers: tuple[AskedTrigger, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,11 +155,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A declared message: what kind, to whom, for which purpose."""
+    """A declared message: what kind, to whom, for which purpose.
+
+    Attributes:
+        host: where it is sent, as a host's name; empty where this tenant's hosts send none themselves.
+    """
 
     name: str
     purpose: str
     recipient: str
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,4 +327,19 @@ class PrivacyPolicy:
             for asked in request.decisions
             if asked.purpose not in self.purposes
         ]
+        refusals += [line for asked in request.triggers for line in self._unbound(asked)]
         return tuple(sorted(refusals, key=lambda line: line.partition(":")[::2]))
+
+    def message(self, name: str) -> Message | None:
+        """Return the message of this name, None where the policy declares none."""
+        return next((one for one in self.messages if one.name == name), None)
+
+    def _unbound(self, asked: AskedTrigger) -> Iterator[str]:
+        """Yield why a trigger is refused: no such purpose, or a message that is not declared for it, to a recipient."""
+        place, bound = f"triggers.{asked.name}", self.message(asked.message)
+        if asked.purpose not in self.purposes:
+            yield f"{place}.purpose: the policy has no purpose {asked.purpose!r}"
+        elif asked.message and bound is None:
+            yield f"{place}.message: the policy names no such message"
+        elif bound is not None and bound.purpose != asked.purpose:
+            yield f"{place}.purpose: asks {asked.purpose!r}, the policy says {bound.purpose!r}"

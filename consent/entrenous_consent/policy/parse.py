@@ -48,6 +48,7 @@ _MOST_DOTS = 200
 _QUOTED = re.compile(rb"\"[^\"\n]*\"|'[^'\n]*'")
 """What may hold any number of dots: in a key, a reader of TOML takes time that grows with the square of them."""
 
+_HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 _MOST_NOISE = 2.0**58
 """The largest scale of a sum's noise that a report's integers hold with room to spare."""
 
@@ -170,8 +171,15 @@ def _purposes_of(report: Report) -> tuple[str, ...]:
 
 
 def _message(table: Table) -> Message:
-    message = Message(name=table.name("name"), purpose=table.name("purpose"), recipient=table.text("recipient"))
+    message = Message(
+        name=table.name("name"),
+        purpose=table.name("purpose"),
+        recipient=table.text("recipient"),
+        host=table.text("host", "", longest=253),
+    )
     table.close()
+    if message.host and not _HOST.fullmatch(message.host):
+        raise table.refuse("host", "is not a host's name", "write it in small letters, as hooks.mailer.example")
     return message
 
 
@@ -302,6 +310,7 @@ def _parse(top: Table, digest: bytes) -> PrivacyPolicy:
         ("reports", [report.name for report in policy.reports]),
         ("identifiers", [identifier.name for identifier in policy.identifiers]),
         ("decisions", [decision.name for decision in policy.decisions]),
+        ("messages", [message.name for message in policy.messages]),
     ):
         for i, name in enumerate(names):
             if (first := names.index(name)) < i:
