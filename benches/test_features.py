@@ -1,13 +1,16 @@
-"""What one event costs a state of forty features, against a bare ONNX Runtime identity call, in one run."""
+"""What one event costs a state of forty features, and of every marker, against a bare ONNX Runtime identity call, in one run."""
 
 from __future__ import annotations
 
+import random
 from itertools import cycle
 
 import pytest
 from tests.features import NOON, busy, forty, plan
+from tests.markers import NOW, everything, something
 
-from entrenous.features import Plan, State
+from entrenous.events import Event
+from entrenous.features import Plan, State, compile_plan
 from entrenous.profile import Hot
 from test_decision import identity
 
@@ -52,6 +55,40 @@ def test_event_into_the_series_of_one_name(benchmark, forty_features, state):
     """The event that most series listen to."""
     event = next(event for event in busy(1_000) if event.name == "view_item")
     _steady(benchmark, lambda: forty_features.apply(state, event))
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Plan:
+    """Every marker that is kept."""
+    return compile_plan(everything(), "personalize")
+
+
+@pytest.fixture(scope="module")
+def acts() -> list[Event]:
+    chance = random.Random(3)
+    return [something(chance) for _ in range(10_000)]
+
+
+@pytest.mark.benchmark(group="features")
+def test_event_into_the_state_of_the_full_catalogue(benchmark, catalogue, acts):
+    """After the 10,000 events of a year."""
+    state = catalogue.empty()
+    for event in acts:
+        catalogue.apply(state, event)
+    state = catalogue.unpack(catalogue.pack(state, NOW))
+    events, apply = cycle(acts), catalogue.apply
+    benchmark.extra_info["markers"], benchmark.extra_info["series"] = len(catalogue.positions), len(state)
+    _steady(benchmark, lambda: apply(state, next(events)))
+
+
+@pytest.mark.benchmark(group="features")
+def test_stored_state_of_the_full_catalogue_folded(benchmark, catalogue, acts):
+    """Of a usual visitor: a hundred events."""
+    state = catalogue.empty()
+    for event in acts[:100]:
+        catalogue.apply(state, event)
+    packed = catalogue.pack(state, NOW)
+    assert _steady(benchmark, lambda: catalogue.fold(catalogue.unpack(packed), NOW), iterations=5)
 
 
 @pytest.mark.benchmark(group="features")

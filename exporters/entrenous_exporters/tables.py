@@ -8,10 +8,13 @@ Here tables are checked, queries chosen and their answers put into columns; what
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import mkdtemp
 from typing import Any
 
 import ibis
@@ -64,9 +67,23 @@ class FeatureTable:
     moved: Mapping[str, int]
 
 
-def open_backend(*, threads: int = 1) -> Backend:
-    """Return an in-memory DuckDB behind Ibis that downloads no extension and keeps UTC."""
-    return ibis.duckdb.connect(threads=threads, autoinstall_known_extensions=False, autoload_known_extensions=False)
+def open_backend(*, threads: int = 1, memory: str = "2GB") -> Backend:
+    """Return an in-memory DuckDB behind Ibis that downloads no extension and keeps UTC.
+
+    Args:
+        threads: how many it may use. memory: what it may hold; what is beyond goes to a folder that nobody else can
+            read, and that goes with the backend.
+    """
+    folder = mkdtemp(prefix="entrenous-")
+    backend = ibis.duckdb.connect(
+        threads=threads,
+        memory_limit=memory,
+        temp_directory=folder,
+        autoinstall_known_extensions=False,
+        autoload_known_extensions=False,
+    )
+    weakref.finalize(backend, shutil.rmtree, folder, ignore_errors=True)
+    return backend
 
 
 def feature_table(

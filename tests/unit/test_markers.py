@@ -11,10 +11,10 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.features import NOON
+from tests.markers import EVERYTHING, LISTED, NOW, everything, something
 
 from entrenous.cli import main
-from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, NUMBER_FIELDS, Attribute, Event, parse_event
+from entrenous.events import CATEGORY_FIELDS, NUMBER_FIELDS, Attribute, Event
 from entrenous.features import INTERPRETATIONS, KINDS, compile_plan, parse_schema
 from entrenous.features.series import MOST_TOLD
 from entrenous.markers import catalogue, groups, parse_selection
@@ -24,25 +24,12 @@ from entrenous_consent.parsing import Table
 from entrenous_exporters.tables import feature_table, open_backend
 
 DAY = 86_400
-NOW = NOON + 1_800
-LISTED = {
-    "brand": ["atelier", "north", "plain"],
-    "category": ["shoes", "bags", "belts", "hats"],
-    "colour": ["red", "blue", "green"],
-    "size": ["s", "m", "l"],
-    "country": ["fr", "de"],
-    "region": ["idf", "paca"],
-    "tier": ["silver", "gold"],
-    "segment": ["a", "b"],
-}
 TOLD = [
     *((field, value) for field in ("size", "colour", "brand", "category") for value in LISTED[field][:2]),
     *(("rhythm", value) for value in ("never", "weekly")),
     ("fewer_promotions", "yes"),
     ("fewer_suggestions", "yes"),
 ]
-CDNOW = {"r": 0.2426, "alpha": 4.4136, "a": 0.7929, "b": 2.4259, "p": 6.25, "q": 3.744, "gamma": 15.44, "unit": "week"}
-EVERYTHING = {"take": ["*"], "purpose": "personalize", "retention_days": 365, "values": LISTED, "lifetime": CDNOW}
 
 
 def take(*lines: str, **more: object):
@@ -219,7 +206,7 @@ def shop() -> tuple[list[tuple[str, Event]], list[tuple[str, Attribute]]]:
     for number in range(30):
         visitor, away = f"v{number}", chance.choice((0, 0, 0, DAY, 9 * DAY))
         for _ in range(int(1_000 ** (number / 29)) if number else 0):
-            events.append((visitor, _something(chance, NOW - away)))
+            events.append((visitor, something(chance, NOW - away)))
         for _ in range(chance.randrange(12)):
             field, value = chance.choice(TOLD)
             time, holds = NOW - chance.randrange(300 * DAY), chance.random() < 0.7
@@ -231,26 +218,9 @@ def shop() -> tuple[list[tuple[str, Event]], list[tuple[str, Attribute]]]:
     return events, said
 
 
-def _something(chance: random.Random, last: int = NOW) -> Event:
-    price = chance.randrange(100, 20_000)
-    properties = {
-        "price": price,
-        "value": price * 2,
-        "quantity": 2,
-        "currency": "EUR",
-        "item": str(chance.randrange(200)),
-        **{field: chance.choice([*LISTED[field], "another"]) for field in ("brand", "category", "colour", "size")},
-    }
-    name = chance.choice(
-        sorted(EVENT_NAMES) + ["view_item"] * 10 + ["add_to_cart"] * 4 + ["purchase"] * 3 + ["search"] * 5
-    )
-    time = last - int(chance.expovariate(1 / (chance.choice((0.02, 1, 40)) * DAY))) % (365 * DAY)
-    return parse_event(name, properties, time=time, now=NOW)
-
-
 def test_every_marker_is_computed_and_equal_in_both_engines(shop):
     events, said = shop
-    schema = parse_schema(Table(one) for one in parse_selection(Table(EVERYTHING)).tables)
+    schema = everything()
     stored = [at for at, feature in enumerate(schema) if feature.kind != "context"]
     plan = compile_plan(schema, "personalize")
     visitors = sorted({visitor for visitor, _ in said})
@@ -293,11 +263,11 @@ def test_every_marker_is_computed_and_equal_in_both_engines(shop):
 
 
 def test_the_full_catalogue_stays_within_sixteen_kilobytes():
-    schema = parse_schema(Table(one) for one in parse_selection(Table(EVERYTHING)).tables)
+    schema = everything()
     plan, chance = compile_plan(schema, "personalize"), random.Random(5)
     state = plan.empty()
     for _ in range(10_000):
-        plan.apply(state, _something(chance))
+        plan.apply(state, something(chance))
     for age in range(2 * MOST_TOLD):
         plan.apply(state, Attribute(name="told:size", time=NOW - age * DAY, value="m"))
 

@@ -1,0 +1,1 @@
+"""Longer proofs, whose output is kept in `docs/evidence`."""
