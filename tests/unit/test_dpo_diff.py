@@ -8,7 +8,8 @@ from importlib.resources import files
 
 import pytest
 
-from entrenous_consent.dpo.changes import NARROWS, SAYS, WIDENS, asked_again, compare, unraised
+from entrenous_consent.dpo.change import NARROWS, SAYS, WIDENS
+from entrenous_consent.dpo.changes import asked_again, compare, unraised
 from entrenous_consent.dpo.diff import diff_document
 from entrenous_consent.dpo.rendering import render
 from entrenous_consent.dpo.words import LANGUAGES, read_catalog
@@ -52,6 +53,14 @@ def party(what: str, policy: PrivacyPolicy = PARTIES, **parts: object) -> Privac
     return replace(policy, **{what: (replace(getattr(policy, what)[0], **parts),)})
 
 
+def signals(**parts: object) -> PrivacyPolicy:
+    return replace(OLD, signals=replace(OLD.signals, **parts))
+
+
+def identifier(**parts: object) -> PrivacyPolicy:
+    return party("identifiers", OLD, **parts)
+
+
 def without(what: str, key: str | None = None, policy: PrivacyPolicy = OLD) -> PrivacyPolicy:
     if what == "purposes":
         return replace(policy, purposes={one: rule for one, rule in policy.purposes.items() if one != key})
@@ -63,6 +72,7 @@ TIGHT = purpose(terminal="none", legal_basis="contract", asked="by_silence", tcf
 PRECISE = feature(infers=("urgency",))
 GROUND = purpose(terminal="exempt", terminal_ground="a")
 EVERY_INPUT = decision(inputs=())
+MODE = signals(cmps=("banner",), consent_mode={"measure": ("analytics_storage",)})
 
 STEPS: list[tuple[str, PrivacyPolicy, PrivacyPolicy, str, str, tuple[str, ...], str | None]] = [
     # what widens, and what takes it back: place, purposes, reason there, reason back (None where it is not looked at)
@@ -106,12 +116,21 @@ STEPS: list[tuple[str, PrivacyPolicy, PrivacyPolicy, str, str, tuple[str, ...], 
     ),
     (
         "more_tcf",
+        purpose(tcf_purposes=()),
         OLD,
-        purpose(tcf_purposes=(1, 8, 9)),
         "purposes.measure.tcf_purposes",
         "less_tcf",
         ("measure",),
         NARROWS,
+    ),
+    (
+        "less_tcf",
+        OLD,
+        purpose(tcf_purposes=(8,)),
+        "purposes.measure.tcf_purposes",
+        "more_tcf",
+        ("measure",),
+        WIDENS,
     ),
     (
         "choice_longer",
@@ -300,12 +319,150 @@ STEPS: list[tuple[str, PrivacyPolicy, PrivacyPolicy, str, str, tuple[str, ...], 
     (
         "gpc_yields",
         OLD,
-        replace(OLD, signals=replace(OLD.signals, gpc_yields_to_later_choice=True)),
+        signals(gpc_yields_to_later_choice=True),
         "signals.gpc_yields_to_later_choice",
         "gpc_stands",
         EVERYONE,
         NARROWS,
     ),
+    (
+        "other_vendor",
+        OLD,
+        signals(tcf_vendor_id=7),
+        "signals.tcf_vendor_id",
+        "no_vendor",
+        EVERYONE,
+        NARROWS,
+    ),
+    (
+        "other_vendor",
+        signals(tcf_vendor_id=7),
+        signals(tcf_vendor_id=8),
+        "signals.tcf_vendor_id",
+        "other_vendor",
+        EVERYONE,
+        WIDENS,
+    ),
+    (
+        "publisher_heard",
+        OLD,
+        signals(tcf_publisher_purposes=True),
+        "signals.tcf_publisher_purposes",
+        "publisher_unheard",
+        EVERYONE,
+        NARROWS,
+    ),
+    (
+        "more_cmps",
+        MODE,
+        signals(cmps=("banner", "other"), consent_mode=MODE.signals.consent_mode),
+        "signals.cmps",
+        "fewer_cmps",
+        ("measure",),
+        NARROWS,
+    ),
+    ("mode_opens", OLD, MODE, "signals.consent_mode.measure", "mode_shut", ("measure",), NARROWS),
+    (
+        "mode_opens",
+        signals(cmps=("banner",), consent_mode={"measure": ("ad_user_data",)}),
+        MODE,
+        "signals.consent_mode.measure",
+        "mode_shut",
+        ("measure",),
+        NARROWS,
+    ),
+    (
+        "mode_less",
+        signals(cmps=("banner",), consent_mode={"measure": ("analytics_storage", "ad_user_data")}),
+        MODE,
+        "signals.consent_mode.measure",
+        "mode_more",
+        ("measure",),
+        NARROWS,
+    ),
+    (
+        "mode_less",
+        signals(cmps=("banner",), consent_mode={"measure": ("ad_storage",)}),
+        MODE,
+        "signals.consent_mode.measure",
+        "mode_less",
+        ("measure",),
+        WIDENS,
+    ),
+    ("identifiers_untold", OLD, without("identifiers"), "identifiers", "", EVERYONE, None),
+    (
+        "new_identifier",
+        OLD,
+        replace(OLD, identifiers=(*OLD.identifiers, replace(OLD.identifiers[0], name="device"))),
+        "identifiers.device",
+        "no_identifier",
+        EVERYONE,
+        NARROWS,
+    ),
+    (
+        "other_category",
+        OLD,
+        identifier(category="user.contact"),
+        "identifiers.customer_id.category",
+        "other_category",
+        EVERYONE,
+        WIDENS,
+    ),
+    (
+        "weaker_method",
+        OLD,
+        identifier(method="hash"),
+        "identifiers.customer_id.method",
+        "firmer_method",
+        EVERYONE,
+        NARROWS,
+    ),
+    (
+        "shorter_key",
+        OLD,
+        identifier(key_bits=128),
+        "identifiers.customer_id.key_bits",
+        "longer_key",
+        EVERYONE,
+        NARROWS,
+    ),
+    (
+        "key_beside",
+        OLD,
+        identifier(key_kept="beside"),
+        "identifiers.customer_id.key_kept",
+        "key_apart",
+        EVERYONE,
+        NARROWS,
+    ),
+    (
+        "shared_pseudonyms",
+        OLD,
+        identifier(per_purpose=False),
+        "identifiers.customer_id.per_purpose",
+        "own_pseudonyms",
+        EVERYONE,
+        NARROWS,
+    ),
+    (
+        "audit_longer",
+        OLD,
+        replace(OLD, audit_retention_days=1831),
+        "audit_retention_days",
+        "audit_shorter",
+        (),
+        NARROWS,
+    ),
+    (
+        "share_up",
+        OLD,
+        report(split={**dict.fromkeys(OLD.reports[0].metrics, 1.0), "revenue": 2.0}),
+        "reports.promotion.split.revenue",
+        "share_down",
+        ("measure",),
+        NARROWS,
+    ),
+    ("decisions_untold", OLD, without("decisions"), "decisions", "", ("personalize",), None),
     (
         "new_decision",
         OLD,
@@ -394,22 +551,46 @@ def test_a_recipient_that_no_message_names_touches_every_purpose():
 
 
 def test_what_is_only_said_otherwise_says_so():
-    rights = replace(OLD, rights=replace(OLD.rights, erase=""), children="yes", security=("locks",))
-    identified = replace(rights, identifiers=(replace(OLD.identifiers[0], method="hash"),), max_stale=DAY)
-    told = purpose(identified, title={"en": "Count", "fr": "Compter"})
-    changes = compare(OLD, replace(told, reports=(replace(OLD.reports[0], split={"visitors": 2.0}),)))
+    rights = replace(OLD, rights=replace(OLD.rights, erase=""), children="yes", security=("locks",), max_stale=DAY)
+    told = purpose(rights, title={"en": "Count", "fr": "Compter"})
+    changes = compare(OLD, replace(told, identifiers=identifier(domain="the shop").identifiers))
     assert {one.effect for one in changes} == {SAYS}
-    places = {"rights.erase", "children", "security", "identifiers.customer_id.method", "purposes.measure.title.fr"}
+    places = {"rights.erase", "children", "security", "identifiers.customer_id.domain", "purposes.measure.title.fr"}
     assert places < {one.place for one in changes}
-    believing = replace(OLD.signals, cmps=("banner",), consent_mode={"measure": ("analytics_storage",)})
-    signals = compare(OLD, replace(OLD, signals=believing))
-    assert {one.place for one in signals} == {"signals.cmps", "signals.consent_mode.measure"}
-    assert {one.effect for one in signals} == {SAYS}
-    assert {one.place for one in compare(OLD, without("identifiers"))} == {"identifiers.customer_id"}
-    assert {one.effect for one in compare(without("decisions"), OLD)} == {SAYS}
+    assert [(one.old, one.new) for one in changes if one.place == "max_stale_days"] == [("14", "1")]
     assert compare(EVERY_INPUT, EVERY_INPUT) == ()
     unbounded = replace(OLD, lifetime_epsilon=0.0)
     assert compare(unbounded, unbounded) == ()
+    [change] = compare(identifier(method="table"), identifier(method="encryption"))
+    assert (change.effect, change.place) == (SAYS, "identifiers.customer_id.method")
+    shut = signals(cmps=("banner",), consent_mode={"measure": ("ad_user_data",)})
+    [change] = compare(shut, signals(cmps=("banner",), consent_mode={"measure": ("ad_personalization",)}))
+    assert (change.effect, change.place) == (SAYS, "signals.consent_mode.measure")
+
+
+@pytest.mark.parametrize(
+    ("what", "weak"),
+    [
+        ("decisions", decision(effect="credit")),
+        ("identifiers", identifier(method="hash")),
+        ("identifiers", identifier(key_kept="beside")),
+        ("identifiers", identifier(per_purpose=False)),
+    ],
+)
+def test_what_is_declared_for_the_first_time_widens_where_nobody_would_expect_it(what, weak):
+    silent = without(what)
+    assert {one.effect for one in compare(silent, OLD)} == {SAYS}
+    assert {one.effect for one in compare(silent, weak)} == {WIDENS}
+
+
+def test_a_longer_audit_log_is_shown_as_a_widening_and_asks_nobody_again():
+    longer = replace(OLD, audit_retention_days=1831)
+    assert unraised(compare(OLD, longer), OLD, longer) == ()
+    assert compare(OLD, replace(OLD, audit_retention_days=0)) == ()
+
+
+def test_weights_that_come_to_the_same_are_no_change():
+    assert compare(OLD, report(split=dict.fromkeys(OLD.reports[0].metrics, 3.0))) == ()
 
 
 def test_policies_of_two_tenants_are_not_compared():

@@ -10,39 +10,26 @@ or every purpose where none does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from math import isclose
 
+from entrenous_consent.dpo.change import NARROWS, SAYS, WIDENS, Change, listed, said, sets, step, term, turn
+from entrenous_consent.dpo.parts import RIGHTS
 from entrenous_consent.dpo.rules import EEA
-from entrenous_consent.dpo.taxonomy import within
+from entrenous_consent.dpo.signal_changes import signal_changes, string_changes
 from entrenous_consent.errors import Forbidden
-from entrenous_consent.policy import EFFECTS, FeatureRule, PrivacyPolicy, Purpose, Report
+from entrenous_consent.policy import EFFECTS, FeatureRule, Identifier, PrivacyPolicy, Purpose, Report
 
-__all__ = ["NARROWS", "SAYS", "WIDENS", "Change", "asked_again", "compare", "unraised"]
-
-WIDENS, NARROWS, SAYS = "widens", "narrows", "says"
-"""What a change does: more than before, less than before, or neither as far as a program can tell."""
+__all__ = ["asked_again", "compare", "unraised"]
 
 _DAY = 86_400
 _TERMINALS = ("none", "consent", "exempt")
 _BASIS_FIRST = "consent"
+_FIRMNESS: Mapping[str, int] = {"none": 0, "hash": 1, "table": 2, "encryption": 2, "hmac": 3}
+"""How hard a method is to undo: not at all, by whoever guesses, by whoever holds the secret, by them and a guess."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One change.
-
-    Attributes:
-        place: a path; a feature, report, message or decision is named in it. effect: `WIDENS`, `NARROWS` or `SAYS`.
-        reason: a key of the catalog `diff`. old, new: as written; empty where there is none.
-        purposes: whose consent it touches.
-    """
-
-    place: str
-    effect: str
-    reason: str
-    old: str
-    new: str
-    purposes: tuple[str, ...]
+_KEYED = ("encryption", "hmac")
+_LIGHT = ("content", "offer")
+"""Effects of a decision that may be declared for the first time without asking anew: they are what the sdk is for."""
 
 
 def compare(old: PrivacyPolicy, new: PrivacyPolicy) -> tuple[Change, ...]:
@@ -54,7 +41,8 @@ def compare(old: PrivacyPolicy, new: PrivacyPolicy) -> tuple[Change, ...]:
     if old.tenant != new.tenant:
         remedy = f"compare it with a policy of {old.tenant}"
         raise Forbidden("is the policy of another tenant", place="tenant", remedy=remedy)
-    found = [*_purposes(old, new), *_features(old, new), *_reports(old, new), *_outward(old, new), *_top(old, new)]
+    found = [*_purposes(old, new), *_features(old, new), *_reports(old, new), *_outward(old, new)]
+    found += [*_decisions(old, new), *_identifiers(old, new), *signal_changes(old, new), *_top(old, new)]
     order = (WIDENS, NARROWS, SAYS)
     return tuple(sorted(found, key=lambda one: (order.index(one.effect), one.place, one.reason)))
 
@@ -77,47 +65,13 @@ def _version(policy: PrivacyPolicy, key: str) -> int:
     return policy.purposes[key].consent_version
 
 
-def _step(
-    place: str, old: float, new: float, purposes: tuple[str, ...], reasons: tuple[str, str], *, up: str = WIDENS
-) -> Iterator[Change]:
-    """Yield the change of a number; `reasons` for one that grew and for one that fell, `up` what growing does."""
-    if old != new:
-        grew = new > old
-        effect = up if grew else (NARROWS if up == WIDENS else WIDENS)
-        reason = reasons[0] if grew else reasons[1]
-        yield Change(place=place, effect=effect, reason=reason, old=f"{old:g}", new=f"{new:g}", purposes=purposes)
-
-
-def _sets(
-    place: str, old: Iterable[object], new: Iterable[object], purposes: tuple[str, ...], reasons: tuple[str, str]
-) -> Iterator[Change]:
-    """Yield what was added to a set of things and what was taken away."""
-    before, after = list(map(str, old)), list(map(str, new))
-    for one in after:
-        if one not in before:
-            yield Change(place=place, effect=WIDENS, reason=reasons[0], old="", new=one, purposes=purposes)
-    for one in before:
-        if one not in after:
-            yield Change(place=place, effect=NARROWS, reason=reasons[1], old=one, new="", purposes=purposes)
-
-
-def _said(place: str, old: object, new: object, purposes: tuple[str, ...] = ()) -> Iterator[Change]:
-    if old != new:
-        was, now = ("" if one is None else str(one) for one in (old, new))
-        yield Change(place=place, effect=SAYS, reason="otherwise", old=was, new=now, purposes=purposes)
-
-
-def _turn(place: str, effect: str, reason: str, values: tuple[object, object], purposes: tuple[str, ...]) -> Change:
-    return Change(place=place, effect=effect, reason=reason, old=str(values[0]), new=str(values[1]), purposes=purposes)
-
-
 def _purposes(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
     for key in sorted({*old.purposes, *new.purposes}):
         place = f"purposes.{key}"
         if key not in old.purposes:
-            yield _turn(place, WIDENS, "new_purpose", ("", key), (key,))
+            yield turn(place, WIDENS, "new_purpose", ("", key), (key,))
         elif key not in new.purposes:
-            yield _turn(place, NARROWS, "no_purpose", (key, ""), (key,))
+            yield turn(place, NARROWS, "no_purpose", (key, ""), (key,))
         else:
             yield from _purpose(place, old.purposes[key], new.purposes[key])
 
@@ -127,41 +81,33 @@ def _purpose(place: str, old: Purpose, new: Purpose) -> Iterator[Change]:
     if old.legal_basis != new.legal_basis:
         firmer = new.legal_basis == _BASIS_FIRST
         effect, reason = (NARROWS, "firmer_basis") if firmer else (WIDENS, "weaker_basis")
-        yield _turn(f"{place}.legal_basis", effect, reason, (old.legal_basis, new.legal_basis), us)
+        yield turn(f"{place}.legal_basis", effect, reason, (old.legal_basis, new.legal_basis), us)
     if old.terminal != new.terminal:
         further = _TERMINALS.index(new.terminal) > _TERMINALS.index(old.terminal)
         effect, reason = (WIDENS, "terminal_further") if further else (NARROWS, "terminal_less")
-        yield _turn(f"{place}.terminal", effect, reason, (old.terminal, new.terminal), us)
+        yield turn(f"{place}.terminal", effect, reason, (old.terminal, new.terminal), us)
     elif old.terminal_ground != new.terminal_ground:
         grounds = (old.terminal_ground, new.terminal_ground)
-        yield _turn(f"{place}.terminal_ground", WIDENS, "other_ground", grounds, us)
+        yield turn(f"{place}.terminal_ground", WIDENS, "other_ground", grounds, us)
     if old.asked != new.asked:
         act = new.asked == "by_action"
         effect, reason = (NARROWS, "asked_by_act") if act else (WIDENS, "asked_less")
-        yield _turn(f"{place}.asked", effect, reason, (old.asked, new.asked), us)
-    yield from _key(f"{place}.data_use", old.data_use, new.data_use, us, ("other_use", "narrower_use"))
-    yield from _sets(f"{place}.tcf_purposes", old.tcf_purposes, new.tcf_purposes, us, ("more_tcf", "less_tcf"))
+        yield turn(f"{place}.asked", effect, reason, (old.asked, new.asked), us)
+    yield from term(f"{place}.data_use", old.data_use, new.data_use, us, ("other_use", "narrower_use"))
+    yield from string_changes(f"{place}.tcf_purposes", old, new)
     days = (old.lifetime / _DAY, new.lifetime / _DAY)
-    yield from _step(f"{place}.lifetime_days", *days, us, ("choice_longer", "choice_shorter"))
+    yield from step(f"{place}.lifetime_days", *days, us, ("choice_longer", "choice_shorter"))
     if old.explicit_consent != new.explicit_consent:
         effect, reason = (NARROWS, "explicit") if new.explicit_consent else (WIDENS, "not_explicit")
-        yield _turn(f"{place}.explicit_consent", effect, reason, (old.explicit_consent, new.explicit_consent), us)
+        yield turn(f"{place}.explicit_consent", effect, reason, (old.explicit_consent, new.explicit_consent), us)
     if new.consent_version < old.consent_version:
         versions = (old.consent_version, new.consent_version)
-        yield _turn(f"{place}.consent_version", WIDENS, "version_fell", versions, us)
+        yield turn(f"{place}.consent_version", WIDENS, "version_fell", versions, us)
     for name in ("dpv", "interest"):
-        yield from _said(f"{place}.{name}", getattr(old, name), getattr(new, name), us)
+        yield from said(f"{place}.{name}", getattr(old, name), getattr(new, name), us)
     for name in ("title", "description"):
         for language, text in getattr(new, name).items():
-            yield from _said(f"{place}.{name}.{language}", getattr(old, name)[language], text, us)
-
-
-def _key(place: str, old: str, new: str, purposes: tuple[str, ...], reasons: tuple[str, str]) -> Iterator[Change]:
-    """Yield the change of a key of the taxonomy: one below the old one narrows, any other widens."""
-    if old != new:
-        below = within(new, (old,))
-        effect, reason = (NARROWS, reasons[1]) if below else (WIDENS, reasons[0])
-        yield _turn(place, effect, reason, (old, new), purposes)
+            yield from said(f"{place}.{name}.{language}", getattr(old, name)[language], text, us)
 
 
 def _ruling(policy: PrivacyPolicy, pattern: str) -> FeatureRule | None:
@@ -181,7 +127,7 @@ def _features(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
             yield from _feature(place, *speaking)
             continue
         effect, reason = (WIDENS, "new_feature") if before is None else (NARROWS, "no_feature")
-        yield _turn(place, effect, reason, (_kept(before), _kept(after)), (speaking[0].purpose,))
+        yield turn(place, effect, reason, (_kept(before), _kept(after)), (speaking[0].purpose,))
 
 
 def _kept(rule: FeatureRule | None) -> str:
@@ -191,13 +137,13 @@ def _kept(rule: FeatureRule | None) -> str:
 def _feature(place: str, old: FeatureRule, new: FeatureRule) -> Iterator[Change]:
     us = (new.purpose,)
     if old.purpose != new.purpose:
-        yield _turn(f"{place}.purpose", WIDENS, "feature_moved", (old.purpose, new.purpose), us)
-    yield from _key(f"{place}.category", old.category, new.category, us, ("other_category", "narrower_category"))
+        yield turn(f"{place}.purpose", WIDENS, "feature_moved", (old.purpose, new.purpose), us)
+    yield from term(f"{place}.category", old.category, new.category, us, ("other_category", "narrower_category"))
     if old.source != new.source:
-        yield _turn(f"{place}.source", WIDENS, "other_source", (old.source, new.source), us)
+        yield turn(f"{place}.source", WIDENS, "other_source", (old.source, new.source), us)
     kept = (old.retention_days, new.retention_days)
-    yield from _step(f"{place}.retention_days", *kept, us, ("kept_longer", "kept_shorter"))
-    yield from _sets(f"{place}.infers", old.infers, new.infers, us, ("infers_more", "infers_less"))
+    yield from step(f"{place}.retention_days", *kept, us, ("kept_longer", "kept_shorter"))
+    yield from sets(f"{place}.infers", old.infers, new.infers, us, ("infers_more", "infers_less"))
 
 
 def _reports(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
@@ -205,9 +151,9 @@ def _reports(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
     for name in sorted({*before, *after}):
         place = f"reports.{name}"
         if name not in before:
-            yield _turn(place, WIDENS, "new_report", ("", name), (after[name].purpose, *after[name].segments))
+            yield turn(place, WIDENS, "new_report", ("", name), (after[name].purpose, *after[name].segments))
         elif name not in after:
-            yield _turn(place, NARROWS, "no_report", (name, ""), (before[name].purpose,))
+            yield turn(place, NARROWS, "no_report", (name, ""), (before[name].purpose,))
         else:
             yield from _report(place, before[name], after[name])
 
@@ -215,24 +161,34 @@ def _reports(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
 def _report(place: str, old: Report, new: Report) -> Iterator[Change]:
     us = (new.purpose,)
     if old.purpose != new.purpose:
-        yield _turn(f"{place}.purpose", WIDENS, "report_moved", (old.purpose, new.purpose), us)
-    yield from _sets(f"{place}.metrics", old.metrics, new.metrics, us, ("more_metrics", "fewer_metrics"))
+        yield turn(f"{place}.purpose", WIDENS, "report_moved", (old.purpose, new.purpose), us)
+    yield from sets(f"{place}.metrics", old.metrics, new.metrics, us, ("more_metrics", "fewer_metrics"))
     for name in ("epsilon", "lifetime_epsilon", "delta", "window_days"):
         values = (getattr(old, name), getattr(new, name))
-        yield from _step(f"{place}.{name}", *values, us, (f"{name}_up", f"{name}_down"))
+        yield from step(f"{place}.{name}", *values, us, (f"{name}_up", f"{name}_down"))
     for name in ("cohort", "quantum", "every_days"):
         values = (getattr(old, name), getattr(new, name))
-        yield from _step(f"{place}.{name}", *values, us, (f"{name}_up", f"{name}_down"), up=NARROWS)
+        yield from step(f"{place}.{name}", *values, us, (f"{name}_up", f"{name}_down"), up=NARROWS)
     for name in sorted({*old.clip} & {*new.clip}):
-        yield from _step(f"{place}.clip.{name}", old.clip[name], new.clip[name], us, ("clip_up", "clip_down"))
+        yield from step(f"{place}.clip.{name}", old.clip[name], new.clip[name], us, ("clip_up", "clip_down"))
     for segment in new.segments:
         if segment not in old.segments:
-            yield _turn(f"{place}.segments", WIDENS, "told_apart", ("", segment), (new.purpose, segment))
+            yield turn(f"{place}.segments", WIDENS, "told_apart", ("", segment), (new.purpose, segment))
     for segment in old.segments:
         if segment not in new.segments:
-            yield _turn(f"{place}.segments", NARROWS, "told_together", (segment, ""), us)
-    yield from _said(f"{place}.split", dict(old.split), dict(new.split), us)
-    yield from _said(f"{place}.currency", old.currency, new.currency, us)
+            yield turn(f"{place}.segments", NARROWS, "told_together", (segment, ""), us)
+    yield from _shares(f"{place}.split", old, new)
+    yield from said(f"{place}.currency", old.currency, new.currency, us)
+
+
+def _shares(place: str, old: Report, new: Report) -> Iterator[Change]:
+    """Yield what a sum's share of epsilon gains or loses: less noise in one widens, whatever others lose."""
+    both = [metric for metric in new.metrics if metric in old.metrics]
+    was, now = ({metric: one.split.get(metric, 1.0) for metric in both} for one in (old, new))
+    for metric in both:
+        shares = was[metric] / sum(was.values()), now[metric] / sum(now.values())
+        if not isclose(*shares):
+            yield from step(f"{place}.{metric}", *shares, (new.purpose,), ("share_up", "share_down"))
 
 
 def _outward(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
@@ -240,18 +196,18 @@ def _outward(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
     for name in sorted({*before, *after}):
         place = f"messages.{name}"
         if name not in before:
-            yield _turn(place, WIDENS, "new_message", ("", after[name].recipient), (after[name].purpose,))
+            yield turn(place, WIDENS, "new_message", ("", after[name].recipient), (after[name].purpose,))
         elif name not in after:
-            yield _turn(place, NARROWS, "no_message", (before[name].recipient, ""), (before[name].purpose,))
+            yield turn(place, NARROWS, "no_message", (before[name].recipient, ""), (before[name].purpose,))
         else:
             us = (after[name].purpose,)
             if before[name].recipient != after[name].recipient:
                 recipients = (before[name].recipient, after[name].recipient)
-                yield _turn(f"{place}.recipient", WIDENS, "other_recipient", recipients, us)
+                yield turn(f"{place}.recipient", WIDENS, "other_recipient", recipients, us)
             if before[name].purpose != after[name].purpose:
                 purposes = (before[name].purpose, after[name].purpose)
-                yield _turn(f"{place}.purpose", WIDENS, "message_moved", purposes, us)
-            yield from _said(f"{place}.host", before[name].host, after[name].host, us)
+                yield turn(f"{place}.purpose", WIDENS, "message_moved", purposes, us)
+            yield from said(f"{place}.host", before[name].host, after[name].host, us)
     yield from _recipients(old, new)
 
 
@@ -263,23 +219,23 @@ def _recipients(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
         if name in was and name in now and was[name] != now[name]:
             place, home = f"recipients.{name}.country", EEA.fullmatch(now[name])
             if home:
-                yield from _said(place, was[name], now[name], us)
+                yield from said(place, was[name], now[name], us)
             else:
-                yield _turn(place, WIDENS, "other_country", (was[name], now[name]), us)
+                yield turn(place, WIDENS, "other_country", (was[name], now[name]), us)
     before, after = ({(one.recipient, one.country): one for one in policy.transfers} for policy in (old, new))
     for pair in sorted({*before, *after}):
         place, us = f"transfers.{pair[0]}.{pair[1]}", _touched(new, pair[0])
         if pair not in before:
-            yield _turn(place, WIDENS, "new_transfer", ("", after[pair].safeguard), us)
+            yield turn(place, WIDENS, "new_transfer", ("", after[pair].safeguard), us)
         elif pair not in after:
-            yield _turn(place, NARROWS, "no_transfer", (before[pair].safeguard, ""), us)
+            yield turn(place, NARROWS, "no_transfer", (before[pair].safeguard, ""), us)
         else:
             kinds = (before[pair].kind, after[pair].kind)
             if kinds[0] != kinds[1] and kinds[1] in ("", "derogation"):
-                yield _turn(f"{place}.kind", WIDENS, "weaker_safeguard", kinds, us)
+                yield turn(f"{place}.kind", WIDENS, "weaker_safeguard", kinds, us)
             else:
-                yield from _said(f"{place}.kind", *kinds)
-            yield from _said(f"{place}.safeguard", before[pair].safeguard, after[pair].safeguard)
+                yield from said(f"{place}.kind", *kinds)
+            yield from said(f"{place}.safeguard", before[pair].safeguard, after[pair].safeguard)
 
 
 def _presence(
@@ -291,9 +247,9 @@ def _presence(
     reasons: tuple[str, str],
 ) -> Iterator[Change]:
     if name not in old:
-        yield _turn(place, WIDENS, reasons[0], ("", name), purposes)
+        yield turn(place, WIDENS, reasons[0], ("", name), purposes)
     if name not in new:
-        yield _turn(place, NARROWS, reasons[1], (name, ""), purposes)
+        yield turn(place, NARROWS, reasons[1], (name, ""), purposes)
 
 
 def _touched(policy: PrivacyPolicy, recipient: str) -> tuple[str, ...]:
@@ -305,82 +261,102 @@ def _top(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
     everyone = tuple(sorted(new.purposes))
     if old.controller.name != new.controller.name:
         names = (old.controller.name, new.controller.name)
-        yield _turn("controller.name", WIDENS, "other_controller", names, everyone)
+        yield turn("controller.name", WIDENS, "other_controller", names, everyone)
     days = (old.epoch / _DAY, new.epoch / _DAY)
-    yield from _step("epoch_days", *days, everyone, ("epoch_up", "epoch_down"))
+    yield from step("epoch_days", *days, everyone, ("epoch_up", "epoch_down"))
     measured = tuple(sorted({one.purpose for one in new.reports}))
     if new.lifetime_epsilon and old.lifetime_epsilon:
         budget = (old.lifetime_epsilon, new.lifetime_epsilon)
-        yield from _step("lifetime_epsilon", *budget, measured, ("lifetime_epsilon_up", "lifetime_epsilon_down"))
+        yield from step("lifetime_epsilon", *budget, measured, ("lifetime_epsilon_up", "lifetime_epsilon_down"))
     elif old.lifetime_epsilon:
-        yield _turn("lifetime_epsilon", WIDENS, "no_budget", (f"{old.lifetime_epsilon:g}", ""), measured)
+        yield turn("lifetime_epsilon", WIDENS, "no_budget", (f"{old.lifetime_epsilon:g}", ""), measured)
     elif new.lifetime_epsilon:
-        yield _turn("lifetime_epsilon", NARROWS, "budget", ("", f"{new.lifetime_epsilon:g}"), measured)
-    yields = (old.signals.gpc_yields_to_later_choice, new.signals.gpc_yields_to_later_choice)
-    if yields[0] != yields[1]:
-        effect, reason = (WIDENS, "gpc_yields") if yields[1] else (NARROWS, "gpc_stands")
-        yield _turn("signals.gpc_yields_to_later_choice", effect, reason, yields, everyone)
-    yield from _decisions(old, new)
+        yield turn("lifetime_epsilon", NARROWS, "budget", ("", f"{new.lifetime_epsilon:g}"), measured)
     for name in ("controller.contact", "controller.address", "dpo.name", "dpo.contact", "dpo.address"):
         party, _, part = name.partition(".")
-        yield from _said(name, getattr(getattr(old, party), part), getattr(getattr(new, party), part))
-    for name in ("refuse", "withdraw", "object", "erase", "access", "correct", "complain"):
-        yield from _said(f"rights.{name}", getattr(old.rights, name), getattr(new.rights, name))
-    for name in ("max_stale", "audit_retention_days", "children"):
-        yield from _said(name, getattr(old, name), getattr(new, name))
+        yield from said(name, getattr(getattr(old, party), part), getattr(getattr(new, party), part))
+    for name in RIGHTS:
+        yield from said(f"rights.{name}", getattr(old.rights, name), getattr(new.rights, name))
+    yield from step("audit_retention_days", old.audit_days, new.audit_days, (), ("audit_longer", "audit_shorter"))
+    yield from said("max_stale_days", old.max_stale // _DAY, new.max_stale // _DAY)
+    yield from said("children", old.children, new.children)
     for name in ("security", "data_subjects", "attribution_days"):
-        yield from _said(name, _listed(getattr(old, name)), _listed(getattr(new, name)))
-    for name in ("tcf_vendor_id", "tcf_publisher_purposes", "cmps"):
-        yield from _said(f"signals.{name}", getattr(old.signals, name), getattr(new.signals, name))
-    modes = (old.signals.consent_mode, new.signals.consent_mode)
-    for purpose in sorted({*modes[0], *modes[1]}):
-        was, now = (_listed(mode.get(purpose, ())) for mode in modes)
-        yield from _said(f"signals.consent_mode.{purpose}", was, now)
-    yield from _said("roles", _listed(one.name for one in old.roles), _listed(one.name for one in new.roles))
-    yield from _identifiers(old, new)
-
-
-def _identifiers(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
-    before, after = ({one.name: one for one in policy.identifiers} for policy in (old, new))
-    for name in sorted({*before, *after}):
-        was, now = before.get(name), after.get(name)
-        if was is None or now is None:
-            yield from _said(f"identifiers.{name}", was and name, now and name)
-            continue
-        for part in ("category", "method", "key_bits", "key_kept", "per_purpose", "domain"):
-            yield from _said(f"identifiers.{name}.{part}", getattr(was, part), getattr(now, part))
-
-
-def _listed(values: Iterable[object]) -> str:
-    return ", ".join(map(str, values))
+        yield from said(name, listed(getattr(old, name)), listed(getattr(new, name)))
+    yield from said("roles", listed(one.name for one in old.roles), listed(one.name for one in new.roles))
 
 
 def _decisions(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
+    if old.decisions and not new.decisions:
+        names, told = listed(one.name for one in old.decisions), {one.purpose for one in old.decisions}
+        yield turn("decisions", WIDENS, "decisions_untold", (names, ""), tuple(sorted(told)))
+        return
     before, after = ({one.name: one for one in policy.decisions} for policy in (old, new))
     for name in sorted({*before, *after}):
         place = f"decisions.{name}"
         if name not in before:
-            effect = WIDENS if old.decisions else SAYS
-            yield _turn(place, effect, "new_decision", ("", after[name].effect), (after[name].purpose,))
+            effect = WIDENS if old.decisions or after[name].effect not in _LIGHT else SAYS
+            yield turn(place, effect, "new_decision", ("", after[name].effect), (after[name].purpose,))
             continue
         if name not in after:
-            yield _turn(place, NARROWS, "no_decision", (before[name].effect, ""), (before[name].purpose,))
+            yield turn(place, NARROWS, "no_decision", (before[name].effect, ""), (before[name].purpose,))
             continue
         was, now = before[name], after[name]
         us = (now.purpose,)
         if was.effect != now.effect:
             graver = EFFECTS.index(now.effect) > EFFECTS.index(was.effect)
             effect, reason = (WIDENS, "graver") if graver else (NARROWS, "lighter")
-            yield _turn(f"{place}.effect", effect, reason, (was.effect, now.effect), us)
+            yield turn(f"{place}.effect", effect, reason, (was.effect, now.effect), us)
         if was.alone != now.alone:
             effect, reason = (WIDENS, "alone") if now.alone else (NARROWS, "with_person")
-            yield _turn(f"{place}.alone", effect, reason, (was.alone, now.alone), us)
+            yield turn(f"{place}.alone", effect, reason, (was.alone, now.alone), us)
         if was.purpose != now.purpose:
-            yield _turn(f"{place}.purpose", WIDENS, "decision_moved", (was.purpose, now.purpose), us)
+            yield turn(f"{place}.purpose", WIDENS, "decision_moved", (was.purpose, now.purpose), us)
         if was.inputs and not now.inputs:
-            yield _turn(f"{place}.inputs", WIDENS, "any_input", (_listed(was.inputs), ""), us)
+            yield turn(f"{place}.inputs", WIDENS, "any_input", (listed(was.inputs), ""), us)
         elif was.inputs:
-            yield from _sets(f"{place}.inputs", was.inputs, now.inputs, us, ("more_inputs", "fewer_inputs"))
+            yield from sets(f"{place}.inputs", was.inputs, now.inputs, us, ("more_inputs", "fewer_inputs"))
         elif now.inputs:
-            yield _turn(f"{place}.inputs", NARROWS, "fewer_inputs", ("", _listed(now.inputs)), us)
-        yield from _said(f"{place}.review", was.review, now.review, us)
+            yield turn(f"{place}.inputs", NARROWS, "fewer_inputs", ("", listed(now.inputs)), us)
+        yield from said(f"{place}.review", was.review, now.review, us)
+
+
+def _identifiers(old: PrivacyPolicy, new: PrivacyPolicy) -> Iterator[Change]:
+    everyone = tuple(sorted(new.purposes))
+    if old.identifiers and not new.identifiers:
+        names = listed(one.name for one in old.identifiers)
+        yield turn("identifiers", WIDENS, "identifiers_untold", (names, ""), everyone)
+        return
+    before, after = ({one.name: one for one in policy.identifiers} for policy in (old, new))
+    for name in sorted({*before, *after}):
+        place, was, now = f"identifiers.{name}", before.get(name), after.get(name)
+        if now is None:
+            yield turn(place, NARROWS, "no_identifier", (name, ""), everyone)
+        elif was is None:
+            effect = WIDENS if old.identifiers or not _keyed_well(now) else SAYS
+            yield turn(place, effect, "new_identifier", ("", f"{now.category}, {now.method}"), everyone)
+        else:
+            yield from _identifier(place, was, now, everyone)
+
+
+def _keyed_well(one: Identifier) -> bool:
+    return one.method in _KEYED and one.key_kept == "apart" and one.per_purpose
+
+
+def _identifier(place: str, old: Identifier, new: Identifier, everyone: tuple[str, ...]) -> Iterator[Change]:
+    yield from term(f"{place}.category", old.category, new.category, everyone, ("other_category", "narrower_category"))
+    firmness = _FIRMNESS[old.method], _FIRMNESS[new.method]
+    if firmness[0] == firmness[1]:
+        yield from said(f"{place}.method", old.method, new.method, everyone)
+    else:
+        effect, reason = (WIDENS, "weaker_method") if firmness[1] < firmness[0] else (NARROWS, "firmer_method")
+        yield turn(f"{place}.method", effect, reason, (old.method, new.method), everyone)
+    if old.method in _KEYED and new.method in _KEYED:
+        bits = (old.key_bits, new.key_bits)
+        yield from step(f"{place}.key_bits", *bits, everyone, ("longer_key", "shorter_key"), up=NARROWS)
+    if old.key_kept != new.key_kept:
+        effect, reason = (WIDENS, "key_beside") if new.key_kept == "beside" else (NARROWS, "key_apart")
+        yield turn(f"{place}.key_kept", effect, reason, (old.key_kept, new.key_kept), everyone)
+    if old.per_purpose != new.per_purpose:
+        effect, reason = (NARROWS, "own_pseudonyms") if new.per_purpose else (WIDENS, "shared_pseudonyms")
+        yield turn(f"{place}.per_purpose", effect, reason, (old.per_purpose, new.per_purpose), everyone)
+    yield from said(f"{place}.domain", old.domain, new.domain, everyone)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from entrenous_consent.dpo.changes import NARROWS, SAYS, WIDENS, Change, asked_again, compare, unraised
+from entrenous_consent.dpo.change import NARROWS, SAYS, WIDENS, Change
+from entrenous_consent.dpo.changes import asked_again, compare, unraised
 from entrenous_consent.dpo.rendering import Document, Items, Paragraph, Section, Table
 from entrenous_consent.dpo.words import Words, load_words
 from entrenous_consent.policy import PrivacyPolicy
