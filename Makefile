@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup check test coverage fuzz bench bench-smoke demo demo-model clean
+.PHONY: setup check test coverage evidence fuzz bench bench-smoke demo demo-model clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -27,6 +27,9 @@ test: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/pytest -n auto --dist worksteal tests/unit -k "consent or dpo or audit or privacy" \
 	  --cov=entrenous_consent --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+evidence: $(STAMP)
+	$(BIN)/python -m benches.evidence.features
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.signals --out docs/evidence/fuzz.txt

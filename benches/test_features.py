@@ -1,4 +1,4 @@
-"""What one event costs a state of forty features, and of every marker, against a bare ONNX Runtime identity call, in one run."""
+"""What an event costs a state of forty features, and of every marker, against an ORT identity call in the same run."""
 
 from __future__ import annotations
 

@@ -11,16 +11,17 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.markers import EVERYTHING, LISTED, NOW, everything, something
+from tests.markers import CDNOW, EVERYTHING, LISTED, NOW, everything, something
 
 from entrenous.cli import main
-from entrenous.events import CATEGORY_FIELDS, NUMBER_FIELDS, Attribute, Event
+from entrenous.events import CATEGORY_FIELDS, NUMBER_FIELDS, Attribute, Event, parse_event
 from entrenous.features import INTERPRETATIONS, KINDS, compile_plan, parse_schema
 from entrenous.features.series import MOST_TOLD
 from entrenous.markers import catalogue, groups, parse_selection
 from entrenous_consent.dpo.taxonomy import load_taxonomy
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
+from entrenous_exporters.readers import complete_journey
 from entrenous_exporters.tables import feature_table, open_backend
 
 DAY = 86_400
@@ -260,6 +261,44 @@ def test_every_marker_is_computed_and_equal_in_both_engines(shop):
     assert dull == []  # each was computed of something
     varied = np.array([len(np.unique(column[~np.isnan(column)])) for column in central.rows[:, stored].T])
     assert [schema[at].name for at, many in zip(stored, varied, strict=True) if many < 2] == []
+
+
+@pytest.mark.demo_data
+def test_every_marker_of_real_purchases_is_computed_and_equal_in_both_engines():
+    """Twenty-five households of Complete Journey over 2017, one of the few things they did: they bought."""
+    backend = open_backend()
+    real = complete_journey(backend)
+    households = [f"household-{number}" for number in range(1, 26)]
+    rows = real.filter(real.visitor.isin(households)).drop("basket").order_by("time").to_pyarrow().to_pylist()
+    values = {field: sorted({row[field] for row in rows if row[field]})[:12] for field in ("brand", "category")}
+    taken = take("purchases_*", "visits_*", "sum", values=values, lifetime=CDNOW)
+    readable = [one for one in taken.tables if not one.get("field") or one["field"] in rows[0]]
+    schema = parse_schema(Table(one) for one in readable)
+    plan, now = compile_plan(schema, "personalize"), max(row["time"] for row in rows)
+    mine = []
+    for household in households:
+        state = plan.empty()
+        for row in rows:
+            if row["visitor"] == household:
+                told = {key: row[key] for key in ("value", "quantity", "brand", "category") if row[key] != ""}
+                plan.apply(state, parse_event("purchase", told | {"currency": "USD"}, time=row["time"], now=now))
+        mine.append(np.frombuffer(plan.fold(state, now), np.float32))
+
+    moments = {"row": range(len(households)), "visitor": households, "time": [now] * len(households)}
+    central = feature_table(backend, schema, real, ibis.memtable(pa.table(moments)))
+    backend.disconnect()
+
+    np.testing.assert_array_equal(central.rows, np.array(mine))
+    present = ~np.isnan(central.rows)
+    assert {schema[at].name for at, some in enumerate(present.T) if not some.any()} == ONLY_BOUGHT
+    assert len(schema) > 80
+
+
+ONLY_BOUGHT = {
+    *(f"purchases_ratio_{per}_{days}d" for per in ("views", "carts", "checkouts") for days in (30, 90)),
+    *(f"purchases_worth_value_{per}_90d" for per in ("views", "searches")),
+}
+"""What purchases alone can't say."""
 
 
 def test_the_full_catalogue_stays_within_sixteen_kilobytes():
