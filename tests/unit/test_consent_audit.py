@@ -113,9 +113,13 @@ def test_the_order_of_details_does_not_matter():
     assert made[0] == made[1]
 
 
-def test_an_unknown_kind_is_a_mistake_of_ours():
-    with pytest.raises(ValueError, match="not a kind"):
-        audit.entry("decision", time=1, subject=b"", detail={})
+@pytest.mark.parametrize("kind", ["decision", "ada@example.org", 7])
+def test_an_unknown_kind_is_refused_and_not_repeated(kind):
+    with pytest.raises(ValueError, match="its kind is none") as mistake:
+        audit.entry(kind, time=1, subject=b"", detail={})
+    with pytest.raises(Malformed, match="its kind is none") as broken:
+        audit.read_entry(pack([1, 1, kind, b"", {}]))
+    assert [error for error in (mistake, broken) if str(kind) in str(error.value)] == []
 
 
 def test_a_log_is_a_month_in_utc():

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from entrenous_consent.audit.entries import ENTRY_LIMIT, LOG_NAME
 from entrenous_consent.audit.merkle import HASH_BYTES, verify_consistency, verify_inclusion
 from entrenous_consent.audit.merkle import leaf_hash as _leaf_hash
-from entrenous_consent.audit.notes import NOTE_LIMIT, VerifierKey, decoded, open_note, sign_note
+from entrenous_consent.audit.notes import AGAIN, NOTE_LIMIT, VerifierKey, decoded, open_note, sign_note
 from entrenous_consent.errors import Malformed, Unauthentic
 
 __all__ = [
@@ -44,7 +44,6 @@ _INCLUSION = "c2sp.org/tlog-proof@v1"
 _GROWTH = "entrenous/tlog-growth@v1"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _MOST_HASHES = 64
-_AGAIN = "ask for it again; compare what you were sent with what was made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ def read_checkpoint(data: bytes, key: VerifierKey, *, place: str = "checkpoint")
     lines = open_note(data, key, place=place).split("\n")
     root = decoded(lines[2]) if len(lines) == 4 else None
     if root is None or len(root) != HASH_BYTES or not _NUMBER.fullmatch(lines[1]):
-        raise Malformed("is not a checkpoint", place=place, remedy=_AGAIN)
+        raise Malformed("is not a checkpoint", place=place, remedy=AGAIN)
     name, _, month = lines[0].rpartition("/")
     log = f"audit {month}"
     if name != key.name or not LOG_NAME.fullmatch(log):
@@ -120,10 +119,10 @@ def read_inclusion(data: bytes, key: VerifierKey, *, place: str = "proof") -> In
     index = head[2].removeprefix("index ")
     shaped = head[0] == _INCLUSION and head[1].startswith("extra ") and head[2].startswith("index ")
     if not shaped or entry is None or not _NUMBER.fullmatch(index):
-        raise Malformed("is not a proof that an entry is in a log", place=place, remedy=_AGAIN)
+        raise Malformed("is not a proof that an entry is in a log", place=place, remedy=AGAIN)
     checkpoint = read_checkpoint(note, key, place=place)
     if not verify_inclusion(_leaf_hash(entry), int(index), checkpoint.size, path, checkpoint.root):
-        raise Unauthentic("does not show that this entry is in the log", place=place, remedy=_AGAIN)
+        raise Unauthentic("does not show that this entry is in the log", place=place, remedy=AGAIN)
     return Inclusion(entry=entry, index=int(index), checkpoint=checkpoint)
 
 
@@ -142,11 +141,11 @@ def read_growth(data: bytes, key: VerifierKey, before: Checkpoint, *, place: str
     head, path, note = _read(data, 2, place)
     size = head[1].removeprefix("from ")
     if head[0] != _GROWTH or not head[1].startswith("from ") or not _NUMBER.fullmatch(size):
-        raise Malformed("is not a proof that a log only grew", place=place, remedy=_AGAIN)
+        raise Malformed("is not a proof that a log only grew", place=place, remedy=AGAIN)
     after = read_checkpoint(note, key, place=place)
     same = (before.log, before.size) == (after.log, int(size))
     if not same or not verify_consistency(before.size, after.size, path, before.root, after.root):
-        raise Unauthentic("does not show that the log only grew", place=place, remedy=_AGAIN)
+        raise Unauthentic("does not show that the log only grew", place=place, remedy=AGAIN)
     return Growth(before=before.size, checkpoint=after)
 
 
@@ -156,9 +155,9 @@ def _written(head: Sequence[str], path: Sequence[bytes], note: str) -> str:
 
 def _read(data: bytes, head: int, place: str) -> tuple[list[str], list[bytes], bytes]:
     """Return the first `head` lines of a proof, its hashes, and the checkpoint's bytes."""
-    wrong = Malformed("is not a proof", place=place, remedy=_AGAIN)
+    wrong = Malformed("is not a proof", place=place, remedy=AGAIN)
     if len(data) > PROOF_LIMIT:
-        raise Malformed(f"is longer than {PROOF_LIMIT} bytes", place=place, remedy=_AGAIN)
+        raise Malformed(f"is longer than {PROOF_LIMIT} bytes", place=place, remedy=AGAIN)
     top, parted, note = data.partition(b"\n\n")
     try:
         lines = top.decode("ascii").split("\n")

@@ -206,7 +206,7 @@ def read_entry(data: bytes, *, place: str = "audit entry") -> Entry:
 def _wrong(time: object, kind: object, subject: object, detail: Mapping[Any, Any]) -> str:
     """Return what is wrong with an entry, empty for nothing."""
     if not isinstance(kind, str) or kind not in DETAILS:
-        return f"{kind} is not a kind of audit entry" if _name(kind) else "has no kind"
+        return "its kind is none of an audit entry's"
     if not _count(time):
         return "the time is not in Unix seconds"
     if not isinstance(subject, bytes) or len(subject) not in (0, _COMMITMENT_BYTES):

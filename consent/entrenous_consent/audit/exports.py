@@ -16,6 +16,7 @@ from entrenous_consent.audit.checkpoints import Checkpoint
 from entrenous_consent.audit.entries import LOG_NAME, Entry, read_entry
 from entrenous_consent.audit.merkle import HASH_BYTES, leaf_hash, root_of
 from entrenous_consent.audit.months import RETENTION_DAYS, month_end, summary
+from entrenous_consent.audit.notes import AGAIN
 from entrenous_consent.errors import Malformed, Unauthentic
 from entrenous_consent.packing import pack, unpack
 
@@ -26,7 +27,6 @@ LEAVES_LIMIT = 1 << 28
 
 _FORMAT = 1
 _MOST_MONTHS = 1200
-_AGAIN = "ask for it again; compare what you were sent with what was made"
 
 Held = Mapping[str, Sequence[bytes]]
 """The entries that a store holds, by log."""
@@ -91,7 +91,7 @@ def read_leaves(data: bytes, checkpoint: Checkpoint, *, place: str = "leaf hashe
     Raises:
         Malformed: not leaf hashes as `write_leaves` writes them. Unauthentic: the checkpoint is not about them.
     """
-    wrong = Malformed("are not the leaf hashes of a checkpoint", place=place, remedy=_AGAIN)
+    wrong = Malformed("are not the leaf hashes of a checkpoint", place=place, remedy=AGAIN)
     table = unpack(data, place=place, longest=LEAVES_LIMIT)
     if not isinstance(table, dict) or list(table) != ["format", "logs"] or table["format"] != _FORMAT:
         raise wrong
@@ -107,7 +107,7 @@ def read_leaves(data: bytes, checkpoint: Checkpoint, *, place: str = "leaf hashe
         leaves = tuple(joined[i : i + HASH_BYTES] for i in range(0, len(joined), HASH_BYTES))
         months.append(Month(log=log, seal=seal, leaves=leaves))
     if not _proved(months, checkpoint):
-        raise Unauthentic("are not what the checkpoint is about", place=place, remedy=_AGAIN)
+        raise Unauthentic("are not what the checkpoint is about", place=place, remedy=AGAIN)
     return tuple(months)
 
 

@@ -41,32 +41,30 @@ def root(entries: Iterable[bytes]) -> bytes:
     return tally(entries)[1]
 
 
+def root_of(leaves: Iterable[bytes]) -> bytes:
+    """Return the Merkle tree hash over leaf hashes (RFC 9162, 2.1.1)."""
+    return _tallied(leaves)[1]
+
+
 def tally(entries: Iterable[bytes]) -> tuple[int, bytes]:
     """Return how many entries there are and their root, holding no more than a path of hashes at a time."""
+    return _tallied(map(leaf_hash, entries))
+
+
+def _tallied(leaves: Iterable[bytes]) -> tuple[int, bytes]:
     count, whole = 0, list[bytes]()  # the roots of whole subtrees, the largest first
-    for data in entries:
-        found, trees = leaf_hash(data), count
+    for leaf in leaves:
+        found, trees = leaf, count
         while trees & 1:
             found, trees = _node(whole.pop(), found), trees >> 1
         whole.append(found)
         count += 1
     if not whole:
-        return 0, root_of(())
+        return 0, sha256(b"").digest()
     found = whole.pop()
     while whole:
         found = _node(whole.pop(), found)
     return count, found
-
-
-def root_of(leaves: Sequence[bytes]) -> bytes:
-    """Return the Merkle tree hash over leaf hashes (RFC 9162, 2.1.1)."""
-    if not leaves:
-        return sha256(b"").digest()
-    level = list(leaves)
-    while len(level) > 1:
-        pairs = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        level = pairs + level[len(level) // 2 * 2 :]
-    return level[0]
 
 
 def _split(count: int) -> int:

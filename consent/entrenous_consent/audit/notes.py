@@ -18,17 +18,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from entrenous_consent.errors import Malformed, Unauthentic
 from entrenous_consent.points import sound_point
 
-__all__ = ["NOTE_LIMIT", "VerifierKey", "decoded", "open_note", "parse_verifier_key", "sign_note"]
+__all__ = ["AGAIN", "NOTE_LIMIT", "VerifierKey", "decoded", "open_note", "parse_verifier_key", "sign_note"]
 
 NOTE_LIMIT = 1 << 16
 """The most bytes a signed note may have."""
+
+AGAIN = "ask for it again; compare what you were sent with what was made"
+"""What to do with a note, a checkpoint or a proof that is not what it should be."""
 
 _ED25519 = b"\x01"
 _KEY_BYTES = 32
 _MOST_SIGNATURES = 64
 _DASH = "—"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
-_AGAIN = "ask for it again; compare what you were sent with what was made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +111,15 @@ def open_note(data: bytes, key: VerifierKey, *, place: str = "note") -> str:
         try:
             public.verify(signature, text.encode())
         except InvalidSignature as error:
-            raise Unauthentic("carries a wrong signature", place=place, remedy=_AGAIN) from error
+            raise Unauthentic("carries a wrong signature", place=place, remedy=AGAIN) from error
     return text
 
 
 def _parted(data: bytes, place: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     """Return a note's text, and of each signature the name, the id and the signature itself."""
-    wrong = Malformed("is not a signed note", place=place, remedy=_AGAIN)
+    wrong = Malformed("is not a signed note", place=place, remedy=AGAIN)
     if len(data) > NOTE_LIMIT:
-        raise Malformed(f"is longer than {NOTE_LIMIT} bytes", place=place, remedy=_AGAIN)
+        raise Malformed(f"is longer than {NOTE_LIMIT} bytes", place=place, remedy=AGAIN)
     try:
         whole = data.decode()
     except UnicodeDecodeError as error:
