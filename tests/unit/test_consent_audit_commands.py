@@ -124,7 +124,7 @@ def test_an_entry_that_does_not_read_is_shown_as_such(run, home):
 def test_a_month_that_is_not_held_is_refused(run):
     code, out, err = run("show", "--month", "2001-01")
     assert (code, out) == (2, "")
-    assert "is not a month that is held" in err
+    assert f"is not a month that is held — take {audit.log_name(int(time.time()))[6:]}" in err
 
 
 @pytest.mark.parametrize("number", ["-1", "x", "1e3", "9999999999"])
@@ -299,6 +299,29 @@ def test_a_changed_proof_is_refused(run, tmp_path):
     code, _, err = run("verify", "--proof", tmp_path / "proof", state=False)
     assert code == 2
     assert "does not show that this entry is in the log" in err
+
+
+def test_a_proof_of_the_other_kind_says_what_it_is_and_how_it_is_verified(run, tmp_path):
+    run("checkpoint", tmp_path / "note")
+    run("prove", tmp_path / "growth", "--since", tmp_path / "note")
+    run("prove", tmp_path / "entry", "--entry", "1")
+    code, _, err = run("verify", "--proof", tmp_path / "growth", state=False)
+    assert code == 2
+    assert "growth: is a proof that a log only grew — give the earlier checkpoint" in err
+    code, _, err = run("verify", "--proof", tmp_path / "entry", "--checkpoint", tmp_path / "note", state=False)
+    assert code == 2
+    assert "entry: is a proof that an entry is in a log — verify it without a checkpoint" in err
+
+
+def test_a_checkpoint_of_a_month_that_went_is_told_with_the_months_that_are_held(run, home, tmp_path, monkeypatch):
+    run("checkpoint", tmp_path / "note")
+    later = int(time.time()) + 70 * 86_400
+    monkeypatch.setattr(host, "system_clock", lambda: later)
+    run("show")
+    rewrite(home, f"delete from logs where log <> '{audit.log_name(later)}'")
+    code, _, err = run("prove", tmp_path / "proof", "--since", tmp_path / "note")
+    assert code == 2
+    assert f"note: is about a month that is not held any more — give a checkpoint of {audit.log_name(later)[6:]}" in err
 
 
 def test_nothing_is_proved_of_an_entry_that_is_not_there(run, tmp_path):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from entrenous_consent import audit
-from entrenous_consent.errors import Malformed, Unauthentic
+from entrenous_consent.errors import Malformed, Missing, Unauthentic
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.sqlite import SQLiteStore
 from entrenous_consent.store import Append, MemoryStore, Put
@@ -134,7 +134,7 @@ def test_an_export_stops_where_the_chain_is_broken(log, spoil):
 
 
 def test_nothing_is_exported_of_nothing():
-    with pytest.raises(Malformed, match="holds no entry"):
+    with pytest.raises(Missing, match="holds no entry"):
         audit.checkpoint_of({})
 
 

@@ -114,6 +114,9 @@ def read_inclusion(data: bytes, key: VerifierKey, *, place: str = "proof") -> In
     Raises:
         Malformed: it is none. Unauthentic: the checkpoint is not signed by `key`, or does not hold the entry.
     """
+    if data.startswith(f"{_GROWTH}\n".encode()):
+        remedy = "give the earlier checkpoint with it, which it starts from"
+        raise Malformed("is a proof that a log only grew", place=place, remedy=remedy)
     head, path, note = _read(data, 3, place)
     entry = decoded(head[1].removeprefix("extra "))
     index = head[2].removeprefix("index ")
@@ -138,6 +141,9 @@ def read_growth(data: bytes, key: VerifierKey, before: Checkpoint, *, place: str
         Malformed: it is none. Unauthentic: the later checkpoint is not signed by `key`, is of another month, or the
             earlier log is not its beginning.
     """
+    if data.startswith(f"{_INCLUSION}\n".encode()):
+        remedy = "verify it without a checkpoint: it carries its own"
+        raise Malformed("is a proof that an entry is in a log", place=place, remedy=remedy)
     head, path, note = _read(data, 2, place)
     size = head[1].removeprefix("from ")
     if head[0] != _GROWTH or not head[1].startswith("from ") or not _NUMBER.fullmatch(size):

@@ -17,7 +17,7 @@ from entrenous_consent.audit.entries import LOG_NAME, Entry, read_entry
 from entrenous_consent.audit.merkle import HASH_BYTES, leaf_hash, root_of
 from entrenous_consent.audit.months import RETENTION_DAYS, month_end, summary
 from entrenous_consent.audit.notes import AGAIN
-from entrenous_consent.errors import Malformed, Unauthentic
+from entrenous_consent.errors import Malformed, Missing, Unauthentic
 from entrenous_consent.packing import pack, unpack
 
 __all__ = ["LEAVES_LIMIT", "Failure", "Held", "Month", "checkpoint_of", "first_failure", "read_leaves", "write_leaves"]
@@ -61,10 +61,10 @@ def checkpoint_of(held: Held) -> Checkpoint:
     """Return what is to be signed of the newest log held.
 
     Raises:
-        Malformed: nothing is held.
+        Missing: nothing is held.
     """
     if not held:
-        raise Malformed("holds no entry", place="audit log", remedy="a client's first start makes one")
+        raise Missing("holds no entry", place="audit log", remedy="start a client or worker once: that makes one")
     log = max(held)
     return Checkpoint(log=log, size=len(held[log]), root=root_of([leaf_hash(data) for data in held[log]]))
 

@@ -20,8 +20,9 @@ from entrenous_consent.dpo import audit_documents as documents
 from entrenous_consent.dpo import host
 from entrenous_consent.dpo.commands import Commands
 from entrenous_consent.dpo.output import put, with_output
-from entrenous_consent.errors import Malformed, Missing
+from entrenous_consent.errors import Malformed, Missing, Unauthentic
 from entrenous_consent.policy import POLICY_LIMIT, parse_policy
+from entrenous_consent.store import Store
 
 __all__ = ["FAILED", "LEAVES_SUFFIX", "register"]
 
@@ -112,7 +113,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     if arguments.proof is not None:
         return _verify_proof(arguments)
     if arguments.state is None:
-        raise Missing("names neither a store nor a proof", place="audit verify", remedy="add --state or --proof")
+        raise Malformed("names neither a store nor a proof", place="audit verify", remedy="add --state or --proof")
     checkpoint: audit.Checkpoint | None = None
     months: Sequence[audit.Month] = ()
     if arguments.checkpoint is not None:
@@ -150,8 +151,7 @@ def _prove(arguments: argparse.Namespace) -> int:
     before = _read_checkpoint(arguments.since, key) if arguments.since is not None else None
     with host.opened_store(arguments.state) as store:
         host.noted(store, "audit prove", host.system_clock())
-        month = before.log.removeprefix("audit ") if before is not None else arguments.month
-        log = _log(month, store.logs())
+        log = _log(arguments.month, store.logs()) if before is None else _still_held(before, arguments.since, store)
         entries = store.log(log)
     leaves = [audit.leaf_hash(data) for data in entries]
     checkpoint = audit.Checkpoint(log=log, size=len(entries), root=audit.root_of(leaves))
@@ -159,15 +159,15 @@ def _prove(arguments: argparse.Namespace) -> int:
     facts = [("column.month", log.removeprefix("audit "))]
     if before is not None:
         if before.size > len(entries) or audit.root_of(leaves[: before.size]) != before.root:
-            raise Malformed(
-                "is not what that checkpoint is about", place=log, remedy="audit verify says where it fails"
-            )
+            remedy = "run audit verify with --checkpoint: it names the first entry that fails"
+            raise Unauthentic("is not what that checkpoint is about", place=log, remedy=remedy)
         proof = audit.write_growth(before.size, audit.consistency_proof(leaves, before.size), note)
         facts += [("prove.before", str(before.size)), ("prove.after", str(len(entries)))]
     else:
         index = arguments.entry - 1
         if not 0 <= index < len(entries):
-            raise Missing(f"has {len(entries)} entries", place=log, remedy="take a number that audit show gives")
+            remedy = f"take a number that audit show gives, from 1 to {len(entries)}"
+            raise Missing("has no entry of that number", place=log, remedy=remedy)
         proof = audit.write_inclusion(entries[index], index, audit.inclusion_proof(leaves, index), note)
         facts += [("column.entry", str(arguments.entry))]
     with reaching(arguments.file):
@@ -181,7 +181,7 @@ def _key_of(arguments: argparse.Namespace) -> audit.VerifierKey:
     if getattr(arguments, "key", None) is not None:
         return audit.parse_verifier_key(arguments.key, place="--key")
     if arguments.keys is None:
-        raise Missing("names no key", place="audit verify", remedy="add --key, or --keys for the keyring's own")
+        raise Malformed("names no key", place="audit verify", remedy="add --key, or --keys for the keyring's own")
     return audit.audit_key(host.keyring_of(arguments.keys, arguments.root_key).audit)
 
 
@@ -200,11 +200,23 @@ def _beside(path: Path) -> Path:
 
 
 def _log(month: str | None, logs: Sequence[str]) -> str:
-    log = f"audit {month}" if month is not None else max(logs, default="")
+    log = f"audit {month}" if month is not None else max(logs)
     if log not in logs:
-        held = ", ".join(one.removeprefix("audit ") for one in logs)
-        raise Missing("is not a month that is held", place="--month", remedy=f"held: {held}")
+        raise Missing("is not a month that is held", place="--month", remedy=f"take {_months(logs)}")
     return log
+
+
+def _still_held(checkpoint: audit.Checkpoint, path: Path, store: Store) -> str:
+    """Return the log that an earlier checkpoint is about."""
+    logs = store.logs()
+    if checkpoint.log not in logs:
+        remedy = f"give a checkpoint of {_months(logs)}"
+        raise Missing("is about a month that is not held any more", place=str(path), remedy=remedy)
+    return checkpoint.log
+
+
+def _months(logs: Sequence[str]) -> str:
+    return " or ".join(one.removeprefix("audit ") for one in sorted(logs))
 
 
 def _kind(data: bytes) -> str:
