@@ -1,8 +1,15 @@
-"""A policy that names messages and their recipients, for tests."""
+"""A policy that names messages and their recipients, and a recipient, for tests."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.resources import files
+
+from entrenous_consent.messages import Told, read_message
 
 PURPOSE = """
 [purposes.{key}]
@@ -40,3 +47,46 @@ POLICY_TEXT = "".join(
 """The demonstration's policy, and a message to one recipient on this very host."""
 
 SECOND = MESSAGE.format(name="delivery", purpose="message", recipient=PARCELS, host="hooks.parcels.example")
+
+
+@dataclass
+class Receiver:
+    """A recipient on this very host, over real HTTP: what it was sent, and what it answers."""
+
+    server: HTTPServer
+    received: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    """What it answers, one after the other; 204 from then on."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/hook"
+
+    def told(self) -> list[Told]:
+        return [read_message(body) for _, _, body in self.received]
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """Run a receiver until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.received.append((self.path, {key.lower(): value for key, value in self.headers.items()}, body))
+            self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        receiver = Receiver(server)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            thread.join()

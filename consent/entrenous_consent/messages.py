@@ -57,7 +57,7 @@ class Told:
 
     Attributes:
         id: 16 bytes, the same however often it is sent. kind: `raised`, `withdrawn` or `erased`.
-        message: as the policy names it. recipient_id: the visitor, as this recipient knows them.
+        message, recipient: as the policy names them. recipient_id: the visitor, as this recipient knows them.
         time: Unix seconds, when it was made. policy: the version in force then.
         trigger: what fell due; empty where nothing did.
     """
@@ -65,6 +65,7 @@ class Told:
     id: bytes
     kind: str
     message: str
+    recipient: str
     recipient_id: str
     time: int
     policy: int
@@ -75,7 +76,7 @@ class Told:
         data: dict[str, Any] = {"id": self.id.hex(), "message": self.message}
         if self.trigger:
             data["trigger"] = self.trigger
-        data |= {"recipient_id": self.recipient_id, "policy": self.policy}
+        data |= {"recipient": self.recipient, "recipient_id": self.recipient_id, "policy": self.policy}
         moment = datetime.fromtimestamp(self.time, UTC).strftime(_MOMENT)
         said = {"type": f"message.{self.kind}", "timestamp": moment, "data": data}
         return json.dumps(said, separators=(",", ":")).encode()
@@ -121,6 +122,7 @@ def read_message(data: bytes, *, place: str = "message") -> Told:
             id=bytes.fromhex(_hex(inner, "id")),
             kind=kind,
             message=inner.name("message"),
+            recipient=inner.text("recipient"),
             recipient_id=_hex(inner, "recipient_id"),
             time=int(datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp()),
             policy=inner.integer("policy", least=1, most=1 << 31),
@@ -153,9 +155,14 @@ def endings(
             `ENDS`.
     """
     for message in _sent(policy, purposes):
-        named = recipient_id(keyring, message.recipient, handle)
         yield Told(
-            id=new_id(), kind=kind, message=message.name, recipient_id=named, time=now, policy=policy.version
+            id=new_id(),
+            kind=kind,
+            message=message.name,
+            recipient=message.recipient,
+            recipient_id=recipient_id(keyring, message.recipient, handle),
+            time=now,
+            policy=policy.version,
         ).emit()
 
 

@@ -75,6 +75,9 @@ def admin_app(worker: Worker, token: str, clock: SetClock | None) -> Starlette:
     async def sender(_: Request) -> Response:
         return answer({"public_key": worker.client.sender_key})
 
+    async def webhook_keys(_: Request) -> Response:
+        return answer({"webhook_keys": worker.client.webhook_keys})
+
     def flush() -> Outcome:
         worker.client.flush()
         return Outcome(True)
@@ -89,11 +92,14 @@ def admin_app(worker: Worker, token: str, clock: SetClock | None) -> Starlette:
     routes: list[tuple[str, Handler, str]] = [
         ("/metrics", metrics, "GET"),
         ("/sender", sender, "GET"),
+        ("/webhook-keys", webhook_keys, "GET"),
         ("/clock", set_clock, "POST"),
         ("/updates", does(client.refresh), "POST"),
         ("/rollback", does(client.reject_bundle), "POST"),
         ("/release", does(client.release), "POST"),
         ("/send", does(client.send), "POST"),
+        ("/raise-messages", does(client.raise_messages), "POST"),
+        ("/send-messages", does(client.send_messages), "POST"),
         ("/flush", does(flush), "POST"),
         ("/sweep", does(sweep), "POST"),
     ]

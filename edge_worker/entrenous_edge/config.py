@@ -9,10 +9,12 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from entrenous import Config, Deployment
+from entrenous.webhooks import parse_endpoints
 from entrenous_consent._files import reaching
 from entrenous_consent.errors import Malformed, Missing, Unavailable
 from entrenous_consent.parsing import Table
@@ -46,6 +48,7 @@ class EdgeConfig:
         listen: the public port. admin: metrics and operation. admin_token, token_key: secrets.
         root_key: where the keyring's root key is; see `entrenous_consent.providers.provider_of`.
         publishable_keys: open decisions and events. allow_origins: pages of other sites that may call.
+        webhooks: by message of the policy, where it goes.
         clock_by_admin: events and decisions are dated by the admin port, for replays; refused unless both listen here.
     """
 
@@ -66,6 +69,8 @@ class EdgeConfig:
     clock_by_admin: bool
     refresh_seconds: float
     release_seconds: float
+    webhooks: Mapping[str, str]
+    message_seconds: float
 
     def client(self, clock: object = None) -> Config:
         """Return what a `Client` of this worker runs on."""
@@ -81,6 +86,8 @@ class EdgeConfig:
             collector=self.collector or None,
             refresh_seconds=self.refresh_seconds,
             release_seconds=self.release_seconds,
+            webhooks=self.webhooks,
+            message_seconds=self.message_seconds,
             **more,  # type: ignore[arg-type]
         )
 
@@ -129,6 +136,8 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         clock_by_admin=top.choice("clock", ("system", "admin"), "system") == "admin",
         refresh_seconds=top.number("refresh_seconds", 300.0, least=0, most=86_400),
         release_seconds=top.number("release_seconds", 600.0, least=0, most=86_400),
+        webhooks=_webhooks(top.table("webhooks", {})),
+        message_seconds=top.number("message_seconds", 60.0, least=0, most=86_400),
     )
     top.close()
     if config.clock_by_admin and not (listen.local and admin.local):
@@ -145,6 +154,13 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
                 "allow_origins", "holds what is no origin", "write scheme and host, as https://shop.example"
             )
     return config
+
+
+def _webhooks(table: Table) -> dict[str, str]:
+    found = {name: table.text(name) for name in table.keys()}  # noqa: SIM118
+    table.close()
+    parse_endpoints(found)
+    return found
 
 
 def _address(top: Table, key: str) -> Address:

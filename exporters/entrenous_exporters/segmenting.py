@@ -1,4 +1,5 @@
-"""Segments as they are written: rules in CEL that may name each other, or starters with a shop's own features.
+"""Segments and triggers as they are written: rules in CEL that may name each other, or starters with a shop's own
+features.
 
 Whatever a rule says with `segment("name")` is put in its place here; what ships knows of no names within rules.
 """
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from entrenous.features import Feature
 from entrenous.segments import MOST_SEGMENTS, Segment, check_purpose, kept_variables, words_of
 from entrenous.targeting import LONGEST_RULE, Variable
+from entrenous.triggers import Trigger, said_of
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 
 if TYPE_CHECKING:
     from entrenous_exporters.rules import Written
 
-__all__ = ["Segments", "Starter", "load_starters", "parse_starters", "read_rule"]
+__all__ = ["Segments", "Starter", "load_starters", "parse_starters", "read_rule", "read_triggers"]
 
 _LARGEST = 1e12
 
@@ -170,6 +172,24 @@ class Segments:
         if not table.has("starter"):
             return None
         return load_starters()[table.choice("starter", load_starters())]
+
+
+def read_triggers(tables: Sequence[Table], features: Sequence[Feature], segments: Segments) -> tuple[Trigger, ...]:
+    """Return the triggers of a specification.
+
+    Raises:
+        Malformed: as `entrenous.triggers.said_of`, or a rule that does not read, or a name that stands twice.
+    """
+    variables, found = kept_variables(features), dict[str, Trigger]()
+    for table in tables:
+        said = said_of(table)
+        text = table.text("exclude", "", longest=LONGEST_RULE)
+        table.close()
+        if said["name"] in found:
+            raise table.refuse("name", "is declared twice", "rename one")
+        said["exclude"] = read_rule(text, variables, table, "exclude", segments).tree if text else None
+        found[said["name"]] = Trigger(**said)
+    return tuple(found.values())
 
 
 def read_rule(text: str, variables: Mapping[str, Variable], table: Table, key: str, segments: Segments) -> Written:

@@ -18,10 +18,11 @@ from entrenous.features import ANY, DERIVED, LATEST, Feature, parse_schema
 from entrenous.markers import parse_selection
 from entrenous.segments import MOST_SEGMENTS, Segment
 from entrenous.targeting import LONGEST_RULE, MOST_SUPPLIED, Supplied, Variable, parse_supplied, variables_of
+from entrenous.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import REQUIRED, Table
 from entrenous_consent.pseudonyms import BUCKETS
-from entrenous_exporters.segmenting import Segments, read_rule
+from entrenous_exporters.segmenting import Segments, read_rule, read_triggers
 
 if TYPE_CHECKING:
     from entrenous_exporters.rules import Written
@@ -162,6 +163,7 @@ class TrainingSpec:
     Attributes:
         without: markers that the specification's patterns cover and that lack something: their names, and what it is.
         context: what rules alone read of what the app supplies with a decision. segments: named groups.
+        triggers: what falls due some time after an event. trigger_limit: of all of them.
     """
 
     name: str
@@ -175,6 +177,8 @@ class TrainingSpec:
     without: Mapping[str, str]
     context: tuple[Supplied, ...]
     segments: tuple[Segment, ...]
+    triggers: tuple[Trigger, ...]
+    trigger_limit: Limit | None
     decision: DecisionSpec
 
 
@@ -227,6 +231,8 @@ def _parse(top: Table) -> TrainingSpec:
         without=taken.without if taken else {},
         context=context,
         segments=segments.all(),
+        triggers=read_triggers(top.tables("triggers", (), longest=MOST_TRIGGERS), features, segments),
+        trigger_limit=parse_limit(top.table("trigger_limit")) if top.has("trigger_limit") else None,
         decision=_decision(
             top.table("decision"), {feature.purpose for feature in features}, variables_of(features, context), segments
         ),

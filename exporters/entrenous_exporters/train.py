@@ -176,4 +176,6 @@ def _manifest(
         public_research_data=spec.source.public_research_data,
         context=spec.context,
         segments=spec.segments,
+        triggers=spec.triggers,
+        trigger_limit=spec.trigger_limit,
     )

@@ -21,6 +21,7 @@ from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
 from entrenous.segments import compile_segments
 from entrenous.targeting import Gate, Narrowed, compile_gate
+from entrenous.triggers import Group, groups_of
 from entrenous_consent.errors import Forbidden
 from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy, Report
@@ -109,6 +110,7 @@ class Active:
         retention_days: by purpose that a decision reads. scorers: by model. buckets: an experiment's keyed function.
         trials: by decision, the experiments that are counted. context: keys that rules alone read.
         gates: by decision, where it has rules. segments: by name, what says whether a visitor is in it.
+        triggers: by purpose.
     """
 
     policy: PrivacyPolicy
@@ -124,6 +126,7 @@ class Active:
     context: frozenset[str]
     gates: Mapping[str, Gate]
     segments: Mapping[str, Gate]
+    triggers: Mapping[str, Group]
     _routes: dict[frozenset[str], Mapping[str, Route | None]] = field(default_factory=dict)
 
     @property
@@ -273,6 +276,9 @@ def activate(
         retention[rule.purpose] = max(retention[rule.purpose], rule.cap.days if rule.cap else 0, RECEIPT_DAYS)
     for feature in schema:
         retention[feature.purpose] = max(retention.get(feature.purpose, 0), feature.retention_days)
+    for trigger in bundle.manifest.triggers if bundle else ():
+        if trigger.purpose in retention:  # what is armed lies under the key of the purpose's record
+            retention[trigger.purpose] = max(retention[trigger.purpose], -(-trigger.reach // 86_400))
     buckets = {
         rule.experiment.id: keyed(keyring.experiment_key(rule.experiment.id))
         for rule in decisions.values()
@@ -296,6 +302,7 @@ def activate(
         context=frozenset(one.name for one in bundle.manifest.context) if bundle else frozenset(),
         gates=_gates(bundle.manifest) if bundle else {},
         segments=compile_segments(bundle.manifest.segments, schema) if bundle else {},
+        triggers=groups_of(bundle.manifest.triggers, bundle.manifest.trigger_limit, schema) if bundle else {},
     )
 
 

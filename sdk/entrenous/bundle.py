@@ -21,10 +21,11 @@ from entrenous.onnx_dense import check_dense
 from entrenous.onnx_profile import check_model
 from entrenous.segments import MOST_SEGMENTS, Segment, parse_segments
 from entrenous.targeting import MOST_SUPPLIED, Supplied, Variable, parse_supplied, read_tree, variables_of
+from entrenous.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit, parse_triggers
 from entrenous_consent.errors import Malformed, Unauthentic
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table
-from entrenous_consent.policy import AskedDecision, AskedFeature, Request
+from entrenous_consent.policy import AskedDecision, AskedFeature, AskedTrigger, Request
 from entrenous_consent.pseudonyms import BUCKETS
 
 __all__ = [
@@ -130,7 +131,7 @@ class Manifest:
         created, expires: Unix seconds. models: by name, (SHA-256, length).
         public_research_data: it was learnt from people who never were a shop's visitors; not to be published.
         card: the SHA-256 of the model card. context: what rules alone read of what the app supplies with a decision.
-        segments: named groups.
+        segments: named groups. triggers: what falls due some time after an event. trigger_limit: of all of them.
     """
 
     name: str
@@ -144,6 +145,8 @@ class Manifest:
     public_research_data: bool
     context: tuple[Supplied, ...] = ()
     segments: tuple[Segment, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    trigger_limit: Limit | None = None
 
     def request(self) -> Request:
         """Return what this bundle asks of a privacy policy."""
@@ -168,6 +171,9 @@ class Manifest:
                 AskedDecision(name=place, purpose=purpose)
                 for name, rule in self.decisions.items()
                 for place, purpose in _purposes_of(name, rule)
+            ),
+            triggers=tuple(
+                AskedTrigger(name=one.name, purpose=one.purpose, message=one.message) for one in self.triggers
             ),
         )
 
@@ -208,6 +214,10 @@ def encode_bundle(manifest: Manifest, models: Mapping[str, bytes]) -> bytes:
         table["context"] = [one.as_table() for one in manifest.context]
     if manifest.segments:
         table["segments"] = [one.as_table() for one in manifest.segments]
+    if manifest.triggers:
+        table["triggers"] = [one.as_table() for one in manifest.triggers]
+    if manifest.trigger_limit is not None:
+        table["trigger_limit"] = manifest.trigger_limit.as_table()
     return pack({"format": _FORMAT, "manifest": pack(table), "models": dict(sorted(models.items()))})
 
 
@@ -314,6 +324,8 @@ def _manifest(table: Table) -> Manifest:
         public_research_data=table.flag("public_research_data"),
         context=context,
         segments=parse_segments(table.tables("segments", (), longest=MOST_SEGMENTS), features),
+        triggers=parse_triggers(table.tables("triggers", (), longest=MOST_TRIGGERS), features),
+        trigger_limit=parse_limit(table.table("trigger_limit")) if table.has("trigger_limit") else None,
     )
     table.close()
     if len(manifest.card) != 32:

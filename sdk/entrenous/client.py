@@ -27,12 +27,14 @@ from entrenous.bundle import Manifest
 from entrenous.config import Config, system_clock
 from entrenous.decision import Outcome
 from entrenous.engine import Engine
+from entrenous.raising import raise_messages
 from entrenous.release import release
 from entrenous.rights import forget_known
 from entrenous.sending import HttpSink, Sink, public_key, send
 from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
 from entrenous.visitor import Visitor
+from entrenous.webhooks import parse_endpoints, send_messages, tidy_messages, webhook_key
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
 from entrenous_consent.freshness import Counters
@@ -61,13 +63,17 @@ class Client:
         self._serving, self._engine, self._boundary = serving, serving.engine, keyed(keyring.boundary)
         self._process, self._closing, self._closed = os.getpid(), files, threading.Lock()
         self._keyring, self._sink, self._engine.crowd = keyring, sink, config.crowd
-        self._flusher = self._updater = self._releaser = self._sweeper = None
+        self._endpoints = parse_endpoints(config.webhooks)
+        self._courier = config.courier
+        self._flusher = self._updater = self._releaser = self._sweeper = self._messenger = None
         if config.flush_seconds > 0:
             self._flusher = Repeated(self._tick, config.flush_seconds, "flush")
         if config.refresh_seconds > 0:
             self._updater = Repeated(self._poll, config.refresh_seconds, "updates", jitter=True)
         if config.crowd and config.release_seconds > 0:
             self._releaser = Repeated(self._report, config.release_seconds, "reports", jitter=True)
+        if config.crowd and self._endpoints and config.message_seconds > 0:
+            self._messenger = Repeated(self._message, config.message_seconds, "messages", jitter=True)
         if config.sweep_seconds > 0:
             self._sweeper = Repeated(self._sweep_daily, config.sweep_seconds, "sweep", jitter=True)
         atexit.register(self.close)
@@ -85,6 +91,7 @@ class Client:
                 reached, is broken, or is not what it claims to be, and nothing was taken before; or the store or the
                 keys cannot be used.
         """
+        parse_endpoints(config.webhooks)  # what can't be sent to says so before anything is opened
         sink = HttpSink(config.collector) if isinstance(config.collector, str) else config.collector
         state = _directory(config.state)
         if _directory(config.keys).is_relative_to(state):
@@ -237,7 +244,7 @@ class Client:
         if self._process != os.getpid():
             return _ORPHANED
         if not self._engine.crowd:
-            return Outcome(False, "one_person", "client: holds no crowd — set Config.crowd on a store of many people")
+            return _ONE_PERSON
         return self._answered(lambda: {"reports": [one.hex() for one in release(*self._measured())]})
 
     def send(self) -> Outcome:
@@ -260,8 +267,57 @@ class Client:
 
         return self._answered(work)
 
+    def raise_messages(self) -> Outcome:
+        """Put a message into the outbox for each trigger that is due and whose message `Config.webhooks` names. Never
+        raises.
+
+        Returns:
+            Accepted, with `data` of `messages`, the ids of those that were made. Else the cause: `one_person` as for
+            `release`.
+        """
+        if self._process != os.getpid():
+            return _ORPHANED
+        engine = self._engine
+        if not engine.crowd:
+            return _ONE_PERSON
+        if engine.watch.remaining() <= 0:
+            return Outcome(False, "stale", "client: has not heard the publisher for too long — see refresh")
+
+        def work() -> dict[str, Any]:
+            made = raise_messages(engine.custody, engine.active, self._endpoints, engine.clock())
+            return {"messages": [one.hex() for one in made]}
+
+        return self._answered(work)
+
+    def send_messages(self) -> Outcome:
+        """Send the messages that wait in the outbox to their recipients. Never raises.
+
+        Returns:
+            Accepted, with `data` of `sent`, how many were received; else the cause, and what was not still waits.
+        """
+        if self._process != os.getpid():
+            return _ORPHANED
+        engine = self._engine
+        if not engine.crowd:
+            return _ONE_PERSON
+
+        def work() -> dict[str, Any]:
+            sent, refused = send_messages(
+                engine.custody, engine.active.policy, self._endpoints, self._courier, engine.clock()
+            )
+            if refused is not None:
+                raise refused
+            return {"sent": sent}
+
+        return self._answered(work)
+
+    @property
+    def webhook_keys(self) -> dict[str, str]:
+        """The public keys that recipients verify messages with, by message: `whpk_` and base64."""
+        return {one.name: webhook_key(self._keyring, one.recipient) for one in self.policy.messages if one.host}
+
     def outbox(self) -> list[Emitted]:
-        """Return every report that ever left, or waits to: its very bytes, when it was made and when it was received.
+        """Return everything that ever left, or waits to: its very bytes, when it was made and when it was received.
 
         Raises:
             Unavailable: the store.
@@ -285,7 +341,9 @@ class Client:
         Raises:
             Unavailable: the store cannot be written.
         """
-        return sweep(self._engine.custody, self._engine.clock(), audit_days=self.policy.audit_days)
+        store, now, days = self._engine.custody.store, self._engine.clock(), self.policy.audit_days
+        tidy_messages(store, now, days=days)
+        return sweep(self._engine.custody, now, audit_days=days)
 
     def rotate(self) -> int:
         """Wrap every data key anew now; see `entrenous_consent.upkeep.rotate`. Return how many live on.
@@ -305,7 +363,7 @@ class Client:
         atexit.unregister(self.close)
         if self._flusher is not None:
             self._flusher.stop()
-        for waiter in (self._updater, self._releaser, self._sweeper):
+        for waiter in (self._updater, self._releaser, self._messenger, self._sweeper):
             if waiter is not None:
                 waiter.stop(_LAST_WAIT)
         self._flush_once()
@@ -337,20 +395,26 @@ class Client:
         made, sent = self.release(), self.send() if self._sink is not None else Outcome(True)
         return made.accepted and sent.accepted
 
+    def _message(self) -> bool:
+        made, sent = self.raise_messages(), self.send_messages()
+        return made.accepted and sent.accepted
+
     @staticmethod
     def _answered(work: Callable[[], dict[str, Any]]) -> Outcome:
         try:
             return Outcome(True, data=work())
         except Refusal as error:
-            _LOG.warning("a report was held up: %s: %s", error.place, error.what)
+            _LOG.warning("what is to leave was held up: %s: %s", error.place, error.what)
             return Outcome(False, cause_of(error), str(error))
         except Exception as error:
-            _LOG.error("a report failed: %s", type(error).__name__)
+            _LOG.error("what is to leave failed: %s", type(error).__name__)
             return Outcome(False, "fault", "something failed here; the log names the kind of error")
 
     def _sweep_daily(self) -> bool:
+        custody, now, days = self._engine.custody, self._engine.clock(), self.policy.audit_days
         try:
-            sweep_daily(self._engine.custody, self._engine.clock(), audit_days=self.policy.audit_days)
+            if sweep_daily(custody, now, audit_days=days):
+                tidy_messages(custody.store, now, days=days)
         except Exception as error:
             _LOG.error("the store could not be swept: %s", type(error).__name__)
             return False
@@ -364,6 +428,7 @@ class Client:
 
 
 _MINOR = Outcome(False, "minor", "visitor: is a minor — nothing is scored or stored")
+_ONE_PERSON = Outcome(False, "one_person", "client: holds no crowd — set Config.crowd on a store of many people")
 _ORPHANED = Outcome(False, "unavailable", "client: was opened before this process was forked — open one in each")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from entrenous.sending import Sink
 from entrenous.updates.deployment import Deployment
 from entrenous.updates.fetch import Source
+from entrenous.webhooks import Courier, HttpCourier
 from entrenous_consent.keys import KeyProvider
 
 __all__ = ["Config", "system_clock"]
@@ -43,6 +44,10 @@ class Config:
         collector: where reports go: an `https://` address, or any `Sink`; None keeps them in the outbox.
         release_seconds: how often it is looked whether a report is due, and what waits is sent; 0 for `release` and
             `send` calls only.
+        webhooks: by message, where it goes: an `https://` address whose host the policy names for it. Only what is
+            named here is raised, and only with `crowd`.
+        courier: who carries messages there. message_seconds: how often it is looked whether one is due, and what waits
+            is sent; 0 for `raise_messages` and `send_messages` calls only.
     """
 
     source: Path | str | Source
@@ -60,3 +65,6 @@ class Config:
     crowd: bool = False
     collector: str | Sink | None = None
     release_seconds: float = 600.0
+    webhooks: Mapping[str, str] = field(default_factory=dict)
+    courier: Courier = field(default_factory=HttpCourier)
+    message_seconds: float = 60.0

@@ -14,6 +14,7 @@ import numpy as np
 from entrenous.engine import Engine
 from entrenous.features.declare import Feature
 from entrenous.profile import Cold, Hot
+from entrenous.raising import armed_of
 from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
 
 __all__ = ["choices", "correct", "export", "forget_known", "link"]
@@ -68,6 +69,8 @@ def export(engine: Engine, handle: bytes) -> dict[str, Any]:
         }
         if contributions := engine.enrolment.told(handle, standing, drawer.purpose, now):
             held["purposes"][drawer.purpose]["contributions"] = contributions
+        if armed := armed_of(engine, handle, standing, drawer.purpose, now):
+            held["purposes"][drawer.purpose]["triggers"] = armed
     engine.custody.exported(handle, standing, now)
     return held
 

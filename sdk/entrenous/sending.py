@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
 from entrenous_consent.keys import Keyring
+from entrenous_consent.messages import is_message
 from entrenous_consent.store import Store
 
 __all__ = ["CONTENT_TYPE", "SIGNATURE", "HttpSink", "Sink", "public_key", "send", "sign", "signed_content"]
@@ -101,7 +102,7 @@ def signed_content(report: bytes) -> bytes:
 
 
 def send(store: Store, keyring: Keyring, sink: Sink, now: int) -> tuple[int, Refusal | None]:
-    """Send what waits, in order, until the sink can't be had; return how many it took, and the last refusal.
+    """Send the reports that wait, in order, until the sink can't be had; return how many it took, and the last refusal.
 
     A report that is refused for good stays in the outbox, unsent, and does not hold up the others.
 
@@ -110,6 +111,8 @@ def send(store: Store, keyring: Keyring, sink: Sink, now: int) -> tuple[int, Ref
     """
     taken, refused = 0, None
     for one in store.outbox(waiting=True):
+        if is_message(one.data):
+            continue
         try:
             sink.deliver(one.data, sign(keyring, one.data))
         except Unavailable as error:

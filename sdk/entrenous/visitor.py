@@ -10,6 +10,7 @@ from entrenous import consenting, rights
 from entrenous.decision import Decision, Outcome
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
+from entrenous.raising import arm, due_for_app, known_to, tell_offset
 from entrenous.segments import segments_of
 from entrenous_consent.errors import Forbidden, Malformed, Refusal, Unauthentic, Unavailable
 from entrenous_consent.signals import from_choices
@@ -144,7 +145,10 @@ class Visitor:
                 except Exception as error:
                     outcomes.append(_failed(error))
             if parsed:
-                causes = self._engine.observe(handle, [event for _, event in parsed], now, self._device)
+                several = [event for _, event in parsed]
+                causes = self._engine.observe(handle, several, now, self._device)
+                for armed in arm(self._engine, handle, several, now, self._device):
+                    causes[armed] = causes[armed] if causes[armed] == "duplicate" else ""
                 for (i, _), cause in zip(parsed, causes, strict=True):
                     outcomes[i] = Outcome(not cause, cause)
             return Outcome(True)
@@ -177,6 +181,41 @@ class Visitor:
         return self._answer(
             lambda handle: Outcome(True, data={"segments": segments_of(self._engine, handle, self._device)})
         )
+
+    def triggers(self) -> Outcome:
+        """Return, as `data`, the `triggers` that are due now and are this app's to act on: a list of `name` and `kind`,
+        the one due first first. Each is raised by being told here, and starts over."""
+        return self._answer(
+            lambda handle: Outcome(True, data={"triggers": due_for_app(self._engine, handle, self._device)})
+        )
+
+    def tell_offset(self, minutes: int) -> Outcome:
+        """Take in how far the visitor's clock is from UTC, for quiet hours: kept for 90 days, and only for purposes
+        that are granted and have a use for it.
+
+        Args:
+            minutes: east of UTC.
+        """
+
+        def work(handle: bytes) -> Outcome:
+            kept = tell_offset(self._engine, handle, minutes, self._device)
+            return Outcome(kept, "" if kept else "consent_missing")
+
+        return self._answer(work)
+
+    def recipient_id(self, recipient: str) -> Outcome:
+        """Return, as `data`, the `recipient_id` under which a recipient of messages is told of this visitor: for the
+        shop to hand over when they sign up there. Cause `consent_missing` where no message to it is granted.
+
+        Args:
+            recipient: as the policy names it.
+        """
+
+        def work(handle: bytes) -> Outcome:
+            known = known_to(self._engine, handle, recipient, self._device)
+            return Outcome(True, data={"recipient_id": known}) if known else Outcome(False, "consent_missing")
+
+        return self._answer(work)
 
     def export(self) -> Outcome:
         """Return, as `data`, everything kept about this visitor in plain values (GDPR Art. 15, 20); empty for
@@ -250,7 +289,7 @@ def _failed(error: Exception) -> Outcome:
 _OF_THE_CALL = {
     "context": "bad_context",
     "identifier": "bad_identifier",
-    **dict.fromkeys(("choices", "corrections", "event", "purposes"), "malformed"),
+    **dict.fromkeys(("choices", "corrections", "event", "offset", "purposes", "recipient"), "malformed"),
     **dict.fromkeys(("signal", "tcf", "gpp", "gpc", "consent_mode"), "malformed"),
 }
 """Causes of what the caller got wrong, by where the error says it is; a broken document elsewhere is ours."""

@@ -217,8 +217,8 @@ def test_every_key_of_the_workers_configuration_is_described(edge: Path, asked: 
     config = read_config(edge)
     assert_described(WORKER, asked)
     assert rows(WORKER).keys() == keys_of(asked)
-    # A document holds no address, so that the example has none to send reports to.
-    assert keys_of(asked) - {call.key for call in asked if call.present} == {"collector"}
+    # A document holds no address, so that the example has none to send reports or messages to.
+    assert keys_of(asked) - {call.key for call in asked if call.present} == {"collector", "webhooks"}
     assert config.token_key == TOKEN_KEY
 
 
@@ -233,21 +233,22 @@ def test_the_worker_of_these_tests_is_configured_by_what_is_described(tmp_path: 
 def test_the_defaults_of_the_workers_configuration_are_those_of_the_code(edge: Path, asked: list[Asked]):
     read_config(edge)
     defaults = {call.key: call.default for call in asked if call.getter in ("number", "choice")}
-    assert defaults.keys() == {"clock", "refresh_seconds", "release_seconds"}
+    assert defaults.keys() == {"clock", "refresh_seconds", "release_seconds", "message_seconds"}
     for key, default in defaults.items():
         said = f"`{default}`" if isinstance(default, str) else f"{default:g}"
         assert any(f"optional, {said} by default" in line for line in rows(WORKER)[key])
     text = "\n".join(line for line in block("toml edge").splitlines() if line.partition(" ")[0] not in defaults)
     edge.write_text(text)
     config = read_config(edge)
-    assert [getattr(config, key) for key in ("refresh_seconds", "release_seconds")] == [300, 600]
+    assert [config.refresh_seconds, config.release_seconds, config.message_seconds] == [300, 600, 60]
     assert not config.clock_by_admin
 
 
 def test_every_key_of_the_configuration_reaches_the_worker():
     parsed = {one.name for one in fields(EdgeConfig)}
     renamed = {"admin_token_file": "admin_token", "token_key_file": "token_key", "clock": "clock_by_admin"}
-    assert {renamed.get(key, key) for key in tomllib.loads(block("toml edge"))} - {"format"} == parsed - {"collector"}
+    shown = {renamed.get(key, key) for key in tomllib.loads(block("toml edge"))} - {"format"}
+    assert shown == parsed - {"collector", "webhooks"}
 
 
 def test_every_key_of_the_collectors_configuration_is_described(tmp_path: Path, asked: list[Asked]):
