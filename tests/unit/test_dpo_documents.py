@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -517,6 +518,7 @@ DOCUMENT = {
 CANARY = "bob_the_canary"
 LOUD = {"text": "x", "mark": "m", "tone": "loud"}
 DEEP = {"key": "a", "heading": "h", "blocks": []}
+EMPTY = {"caption": "", "headings": [], "rows": [[]]}
 
 
 @pytest.mark.parametrize(
@@ -539,6 +541,10 @@ DEEP = {"key": "a", "heading": "h", "blocks": []}
             "facts: sections[0].blocks[0].facts[0]",
         ),
         (
+            json.dumps({**DOCUMENT, "sections": [{**DEEP, "blocks": [EMPTY]}]}).encode(),
+            "facts: sections[0].blocks[0].headings",
+        ),
+        (
             json.dumps({**DOCUMENT, "sections": [{**DEEP, "sections": [{**DEEP, "sections": [DEEP]}]}]}).encode(),
             "facts: sections[0].sections[0].sections[0].sections",
         ),
@@ -550,6 +556,47 @@ def test_facts_that_no_verb_wrote_are_refused(data, place):
     assert caught.value.place == place
     assert caught.value.remedy
     assert CANARY not in str(caught.value)
+
+
+FULLEST = {
+    **DOCUMENT,
+    "lead": [{"text": "t", "mark": "m", "tone": "good"}],
+    "sections": [
+        {
+            **DEEP,
+            "blocks": [
+                {"text": "t"},
+                {"items": ["i"]},
+                {"facts": [["n", "v"]]},
+                {"caption": "c", "headings": ["h"], "rows": [["r"]]},
+                {"listing": "l"},
+                {"picture": "p"},
+            ],
+        }
+    ],
+    "footer": ["f"],
+}
+
+
+def emptied(value: object) -> Iterator[object]:
+    """Yield a document's values with one text, array or table in them emptied."""
+    if isinstance(value, (str, list, dict)):
+        yield type(value)()
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        for less in emptied(inner):
+            yield {**value, key: less} if isinstance(value, dict) else [*value[:key], less, *value[key + 1 :]]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_facts_with_nothing_in_some_place_are_refused_or_written(form):
+    written = 0
+    for less in emptied(FULLEST):
+        try:
+            found = read_document(json.dumps(less).encode())
+        except Malformed:
+            continue
+        written += bool(render(report_document(POLICY, [found], "en", "9.9"), form))
+    assert written > 20
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])

@@ -97,6 +97,8 @@ def _block(table: Reading) -> Block:
         block = Facts(facts=tuple((one, other) for one, other in _rows(table, "facts", 2)))
     elif table.has("headings"):
         headings = _texts(table, "headings")
+        if not headings:
+            raise table.refuse("headings", "are none", "a table has a column or more")
         rows = tuple(map(tuple, _rows(table, "rows", len(headings))))
         block = Table(caption=_text(table, "caption"), headings=tuple(headings), rows=rows)
     elif table.has("listing"):
