@@ -13,8 +13,8 @@ import os
 import threading
 from pathlib import Path
 
-from entrenous_consent._files import locked, reaching
 from entrenous_consent.errors import Malformed
+from entrenous_consent.files import locked, reaching
 
 __all__ = ["SHARDS", "Counters"]
 

@@ -17,8 +17,8 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from entrenous_consent._files import locked, reaching, write_whole
 from entrenous_consent.errors import Unauthentic, Unavailable
+from entrenous_consent.files import locked, reaching, write_whole
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.providers import (
     KEY_BYTES,
@@ -36,7 +36,6 @@ __all__ = [
     "KeyProvider",
     "Keyring",
     "MemoryKeyProvider",
-    "write_whole",
 ]
 
 _KEYRING_LIMIT = 1 << 20

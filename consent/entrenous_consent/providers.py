@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from entrenous_consent._files import reaching, sync_directory, write_whole
 from entrenous_consent.errors import Malformed, Missing, Refusal, Unavailable
+from entrenous_consent.files import reaching, sync_directory, write_whole
 
 __all__ = [
     "KEY_BYTES",

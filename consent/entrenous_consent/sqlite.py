@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from entrenous_consent._files import locked, reaching
 from entrenous_consent.audit import placed
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
+from entrenous_consent.files import locked, reaching
 from entrenous_consent.store import (
     ALWAYS,
     GENERATION_BYTES,

@@ -38,7 +38,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _token(arguments: argparse.Namespace) -> int:
     from entrenous.tokens import make_token  # noqa: PLC0415
-    from entrenous_consent._files import reaching  # noqa: PLC0415
+    from entrenous_consent.files import reaching  # noqa: PLC0415
 
     with reaching(arguments.key):
         key = arguments.key.read_bytes()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from entrenous import Config, Deployment
 from entrenous.webhooks import parse_endpoints
-from entrenous_consent._files import reaching
 from entrenous_consent.errors import Malformed, Missing, Unavailable
+from entrenous_consent.files import reaching
 from entrenous_consent.parsing import Table
 from entrenous_consent.providers import KeyProvider, provider_of
 

@@ -50,7 +50,7 @@ def _collect(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415 — scipy takes a while to import
 
-    from entrenous_consent.keys import write_whole  # noqa: PLC0415
+    from entrenous_consent.files import write_whole  # noqa: PLC0415
     from entrenous_evaluation.answer import evaluate as answer_of  # noqa: PLC0415
     from entrenous_evaluation.dashboard import render  # noqa: PLC0415
     from entrenous_evaluation.spoken import as_json, show  # noqa: PLC0415

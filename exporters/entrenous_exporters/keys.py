@@ -25,9 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 
 from entrenous.updates.verify import sound_key
-from entrenous_consent._files import reaching
 from entrenous_consent.errors import Forbidden, Malformed, Missing, Unauthentic, Unavailable
-from entrenous_consent.keys import write_whole
+from entrenous_consent.files import reaching, write_whole
 from entrenous_consent.parsing import KEY
 from entrenous_exporters.roles import ROLES
 

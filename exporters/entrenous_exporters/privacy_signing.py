@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from entrenous_consent._files import reaching
 from entrenous_consent.dpo.diff import diff_document
 from entrenous_consent.dpo.lint import lint_document
 from entrenous_consent.dpo.rendering import render
 from entrenous_consent.dpo.signable import check_signable
 from entrenous_consent.errors import Malformed, Missing
+from entrenous_consent.files import reaching
 from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy, parse_policy
 from entrenous_exporters import key_commands
 from entrenous_exporters.key_commands import Desk

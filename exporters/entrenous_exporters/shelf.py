@@ -24,8 +24,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from entrenous.updates.verify import Listed
-from entrenous_consent._files import reaching, write_whole
 from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavailable
+from entrenous_consent.files import reaching, write_whole
 
 __all__ = ["KINDS", "Shelf"]
 

@@ -11,8 +11,8 @@ from tuf.api.metadata import Targets
 
 from entrenous.bundle import BUNDLE_LIMIT, read_bundle
 from entrenous.updates.verify import DELEGATIONS
-from entrenous_consent._files import reaching
 from entrenous_consent.errors import Forbidden, Malformed, Missing
+from entrenous_consent.files import reaching
 from entrenous_consent.policy import POLICY_LIMIT, parse_policy
 from entrenous_exporters.ceremony import Pending
 from entrenous_exporters.publish import Repository

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from entrenous_consent.errors import Malformed, Missing
-from entrenous_consent.keys import write_whole
+from entrenous_consent.files import write_whole
 from entrenous_consent.policy import parse_policy
 from entrenous_exporters.card import read_card, render_page, render_text
 from entrenous_exporters.readers import complete_journey, read_attributes, read_events, read_moments, trips

@@ -20,12 +20,12 @@ from entrenous import privacy_documents as documents
 from entrenous import rights
 from entrenous.holdings import ENDLESS, Holdings, egress, held, identifier_in, opened
 from entrenous_consent import audit
-from entrenous_consent._files import reaching, write_whole
 from entrenous_consent.dpo import host
 from entrenous_consent.dpo.commands import Commands
 from entrenous_consent.dpo.consent_receipt import consent_receipt
 from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.errors import Malformed, Missing, Unauthentic, Unavailable
+from entrenous_consent.files import reaching, write_whole
 from entrenous_consent.pseudonyms import IDENTIFIER_LIMIT
 from entrenous_consent.upkeep import rotate
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from entrenous_consent.keys import write_whole
+from entrenous_consent.files import write_whole
 from entrenous_evaluation.answer import evaluate
 from entrenous_evaluation.dashboard import render
 from tests.unit.test_answer import report

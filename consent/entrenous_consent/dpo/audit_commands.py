@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from entrenous_consent import audit
-from entrenous_consent._files import reaching, write_whole
 from entrenous_consent.audit.checkpoints import PROOF_LIMIT
 from entrenous_consent.audit.exports import LEAVES_LIMIT
 from entrenous_consent.audit.notes import NOTE_LIMIT
@@ -21,6 +20,7 @@ from entrenous_consent.dpo import host
 from entrenous_consent.dpo.commands import Commands
 from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.errors import Malformed, Missing, Unauthentic
+from entrenous_consent.files import reaching, write_whole
 from entrenous_consent.policy import POLICY_LIMIT, parse_policy
 from entrenous_consent.store import Store
 

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from entrenous_consent._files import reaching, write_whole
 from entrenous_consent.dpo.rendering import FORMATS, Document, render
 from entrenous_consent.dpo.words import LANGUAGES
+from entrenous_consent.files import reaching, write_whole
 
 __all__ = ["put", "with_output"]
 

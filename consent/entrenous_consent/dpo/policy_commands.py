@@ -6,7 +6,6 @@ import argparse
 from importlib.metadata import version
 from pathlib import Path
 
-from entrenous_consent._files import reaching
 from entrenous_consent.dpo.card import CARD_LIMIT, read_card_facts
 from entrenous_consent.dpo.commands import Commands
 from entrenous_consent.dpo.diff import diff_document
@@ -18,6 +17,7 @@ from entrenous_consent.dpo.notice import notice_document
 from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.dpo.register import register_document
 from entrenous_consent.dpo.report import report_document
+from entrenous_consent.files import reaching
 from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy, parse_policy
 
 __all__ = ["FOUND", "register"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from entrenous.tokens import make_token
 from entrenous_consent.errors import Unavailable
-from entrenous_consent.keys import write_whole
+from entrenous_consent.files import write_whole
 
 __all__ = ["Edge", "Line", "collecting", "evaluated", "serving"]
 

@@ -21,7 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from entrenous.client import system_clock
 from entrenous.sending import public_key
 from entrenous.updates.layout import OFFLINE_THRESHOLD
-from entrenous_consent.keys import FileKeyProvider, Keyring, write_whole
+from entrenous_consent.files import write_whole
+from entrenous_consent.keys import FileKeyProvider, Keyring
 from entrenous_consent.policy import parse_policy
 from entrenous_exporters.demo.findings import Findings, find, quality_of
 from entrenous_exporters.demo.page import render

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from entrenous_consent._files import reaching
+from entrenous_consent.files import reaching
 
 __all__ = ["Deployment", "Limits"]
 

@@ -17,8 +17,8 @@ from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 from entrenous.updates.deployment import Limits
-from entrenous_consent._files import reaching
 from entrenous_consent.errors import Malformed, Missing, Unavailable
+from entrenous_consent.files import reaching
 
 __all__ = ["DirectorySource", "HttpSource", "Limits", "MemorySource", "Source"]
 

@@ -41,8 +41,8 @@ from entrenous.updates.verify import (
     check_versions,
     listed,
 )
-from entrenous_consent._files import reaching, write_whole
 from entrenous_consent.errors import Forbidden, Malformed, Refusal, Unauthentic, Unavailable
+from entrenous_consent.files import reaching, write_whole
 from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy
 
 __all__ = ["Deployment", "refresh", "visit"]

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from entrenous.bundle import Bundle, read_bundle
 from entrenous.updates.verify import DELEGATIONS, check_floor, choose
-from entrenous_consent._files import reaching, write_whole
 from entrenous_consent.errors import Malformed, Missing, Refusal, Unauthentic, Unavailable
+from entrenous_consent.files import reaching, write_whole
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table
 from entrenous_consent.policy import PrivacyPolicy, parse_policy
