@@ -24,6 +24,7 @@ from entrenous_consent.drawers import Standing
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
+from entrenous_consent.messages import Told, is_message, read_message
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import IDENTIFIER_LIMIT, handle_of, keyed
 from entrenous_consent.store import Census, Emitted, Store
@@ -153,7 +154,7 @@ def held(holdings: Holdings) -> Held:
     store, policy, keyring, now = holdings.store, holdings.policy, holdings.keyring, holdings.engine.clock()
     census = store.census(now)
     longest = max(purpose.lifetime for purpose in policy.purposes.values())
-    outbox = store.outbox()
+    outbox = [one for one in store.outbox() if not is_message(one.data)]
     return Held(
         census=census,
         since=census.earliest - longest if census.rows else 0,
@@ -168,17 +169,17 @@ def held(holdings: Holdings) -> Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
-    """What left in a period: each report that was made in it, as bytes and, where they read, as a report; and how often
-    a visitor was handed their own data, or was sent a message."""
+    """What left in a period: each report and each message that was made in it, as bytes and, where they read, as what
+    they are; and how often a visitor was handed their own data."""
 
     reports: tuple[tuple[Emitted, CrowdReport | None], ...]
+    messages: tuple[tuple[Emitted, Told | None], ...]
     exports: int
-    messages: int
 
     @property
     def size(self) -> int:
-        """How many bytes all reports have together."""
-        return sum(len(one.data) for one, _ in self.reports)
+        """How many bytes all of them have together."""
+        return sum(len(one.data) for one, _ in (*self.reports, *self.messages))
 
 
 def egress(store: Store, since: int, until: int) -> Egress:
@@ -193,16 +194,24 @@ def egress(store: Store, since: int, until: int) -> Egress:
         for entry in map(_read, store.log(log))
         if entry is not None and since <= entry.time < until
     ]
+    left = [one for one in store.outbox() if since <= one.time < until]
     return Egress(
-        reports=tuple((one, _report(one.data)) for one in store.outbox() if since <= one.time < until),
+        reports=tuple((one, _report(one.data)) for one in left if not is_message(one.data)),
+        messages=tuple((one, _message(one.data)) for one in left if is_message(one.data)),
         exports=kinds.count("export"),
-        messages=kinds.count("message"),
     )
 
 
 def _read(data: bytes) -> audit.Entry | None:
     try:
         return audit.read_entry(data)
+    except Malformed:
+        return None
+
+
+def _message(data: bytes) -> Told | None:
+    try:
+        return read_message(data)
     except Malformed:
         return None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from entrenous import privacy_documents as documents
 from entrenous import rights
+from entrenous.egress_documents import egress_document
 from entrenous.holdings import ENDLESS, Holdings, egress, held, identifier_in, opened
 from entrenous_consent import audit
 from entrenous_consent.dpo import host
@@ -61,7 +62,9 @@ def register(verbs: Commands) -> None:
     left.add_argument(
         "--to", dest="until", type=_date, default=ENDLESS, metavar="YYYY-MM-DD", help="before that day, UTC"
     )
-    left.add_argument("--raw", type=Path, metavar="DIR", help="write the very bytes there, a file for each report")
+    left.add_argument(
+        "--raw", type=Path, metavar="DIR", help="write the very bytes there, a file for each report and message"
+    )
     left.set_defaults(run=_egress)
 
 
@@ -198,5 +201,7 @@ def _egress(arguments: argparse.Namespace) -> int:
             arguments.raw.mkdir(parents=True, exist_ok=True)
             for one, _ in left.reports:
                 write_whole(arguments.raw / f"{one.id.hex()}.report", one.data)
-    put(documents.egress_document(left, arguments.since, arguments.until, arguments.language), arguments)
+            for one, _ in left.messages:
+                write_whole(arguments.raw / f"{one.id.hex()}.message", one.data)
+    put(egress_document(left, arguments.since, arguments.until, arguments.language), arguments)
     return 0

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 
-from entrenous.holdings import ENDLESS, Egress, Held
-from entrenous.reports import CrowdReport
+from entrenous.holdings import Held
 from entrenous_consent.dpo.rendering import Block, Document, Facts, Items, Paragraph, Section, Table
 from entrenous_consent.dpo.words import Words, load_words
 from entrenous_consent.policy import PrivacyPolicy
-from entrenous_consent.store import Emitted, Erasure
+from entrenous_consent.store import Erasure
 
 __all__ = [
     "correct_document",
-    "egress_document",
     "erase_document",
     "export_document",
     "object_document",
@@ -100,6 +97,8 @@ def _kept(words: Words, policy: PrivacyPolicy, purpose: str, kept: Mapping[str, 
         blocks.append(_receipts(words, kept["receipts"]))
     if kept.get("contributions"):
         blocks.append(_contributions(words, kept["contributions"]))
+    if kept.get("triggers"):
+        blocks += _triggers(words, kept["triggers"])
     heading = words("export.purpose", title=_title(words, policy, purpose))
     return Section(key=f"purpose-{purpose}", heading=heading, blocks=tuple(blocks))
 
@@ -146,6 +145,28 @@ def _contributions(words: Words, contributions: Mapping[str, Mapping[str, Any]])
     names = ("experiment", "decision", "arm", "since", "until", "contributed", "orders", "revenue")
     headings = _headings(words, *names)
     return Table(caption=words("export.contributions"), headings=headings, rows=rows, numeric=(6, 7))
+
+
+def _triggers(words: Words, triggers: Mapping[str, Any]) -> list[Block]:
+    armed = tuple(
+        (
+            name,
+            str(one["events"]),
+            _moment(one["since"]) if one["since"] else words("empty"),
+            words.truth(one["excluded"]),
+        )
+        for name, one in triggers["armed"].items()
+    )
+    raised = tuple((name, _moment(time)) for name, time in triggers["raised"])
+    told: list[Block] = []
+    if armed:
+        headings = _headings(words, "trigger", "armed_by", "begun", "left_out")
+        told.append(Table(caption=words("export.triggers"), headings=headings, rows=armed, numeric=(1,)))
+    if raised:
+        told.append(Table(caption=words("export.raised"), headings=_headings(words, "trigger", "when"), rows=raised))
+    if triggers["utc_offset"] is not None:
+        told.append(Facts(facts=((words("export.offset"), str(triggers["utc_offset"])),)))
+    return told
 
 
 def erase_document(known: bool, erased: Erasure, language: str) -> Document:
@@ -372,104 +393,4 @@ def _days(policy: PrivacyPolicy, bundle_days: Mapping[str, int], purpose: str) -
         "choice": policy.purposes[purpose].lifetime // 86_400,
         "features": max((rule.retention_days for rule in policy.features if rule.purpose == purpose), default=0),
         "bundle": bundle_days.get(purpose),
-    }
-
-
-def egress_document(left: Egress, since: int, until: int, language: str) -> Document:
-    """Return everything that left in a period (Unix seconds), in bytes and in words."""
-    words = _words(language)
-    facts = (
-        (words("egress.since"), _day(since) if since else words("egress.whole")),
-        (words("egress.until"), _day(until) if until < ENDLESS else words("egress.now")),
-        (words("egress.reports"), f"{len(left.reports):,}"),
-        (words("egress.bytes"), f"{left.size:,}"),
-        (words("egress.messages"), f"{left.messages:,}"),
-        (words("egress.exports"), f"{left.exports:,}"),
-    )
-    return Document(
-        kind="egress",
-        language=language,
-        title=words("egress.title"),
-        lead=(Paragraph(text=words("egress.lead")),),
-        sections=(
-            Section(key="period", heading=words("egress.period"), blocks=(Facts(facts=facts),)),
-            *(_left(words, one, report) for one, report in left.reports),
-        ),
-        data={
-            "since": since or None,
-            "until": until if until < ENDLESS else None,
-            "bytes": left.size,
-            "messages": left.messages,
-            "exports": left.exports,
-            "reports": [_plain(one, report) for one, report in left.reports],
-        },
-    )
-
-
-def _left(words: Words, one: Emitted, report: CrowdReport | None) -> Section:
-    facts = [
-        (words("egress.made"), _moment(one.time)),
-        (words("egress.received"), _moment(one.sent) if one.sent else words("egress.waiting")),
-        (words("egress.size"), f"{len(one.data):,} {words('egress.bytes')}"),
-        (words("egress.sha256"), sha256(one.data).hexdigest()),
-    ]
-    heading = words("egress.report", id=one.id.hex())
-    if report is None:
-        blocks: tuple[Block, ...] = (Facts(facts=tuple(facts)), Paragraph(text=words("egress.unread")))
-        return Section(key=f"report-{one.id.hex()}", heading=heading, blocks=blocks)
-    about = words(
-        "egress.about_said",
-        report=report.report,
-        experiment=report.experiment,
-        bundle=report.bundle,
-        version=report.bundle_version,
-    )
-    exposed = words(
-        "egress.exposures_said",
-        since=_day(report.since),
-        until=_day(report.until),
-        days=words.days(report.window_days),
-    )
-    mechanism = report.mechanism
-    private = words("egress.privacy_said", epsilon=mechanism.epsilon, threshold=mechanism.threshold)
-    facts += [(words("egress.about"), about), (words("egress.exposures"), exposed), (words("egress.privacy"), private)]
-    shown = {cell: sums for cell, sums in report.cells.items() if sums is not None}
-    hidden = [_cell(words, cell) for cell in report.cells if cell not in shown]
-    facts.append((words("egress.count"), words("egress.count_said", shown=len(shown), hidden=len(hidden))))
-    table = Table(
-        caption=words("egress.cells"),
-        headings=(words("egress.cell"), *report.metrics),
-        rows=tuple((_cell(words, cell), *(f"{one:,}" for one in sums)) for cell, sums in shown.items()),
-        numeric=tuple(range(1, 1 + len(report.metrics))),
-    )
-    told: list[Block] = [Facts(facts=tuple(facts))]
-    told += [table] if shown else []
-    told += [Paragraph(text=words("egress.hidden", cells="; ".join(hidden)))] if hidden else []
-    return Section(key=f"report-{one.id.hex()}", heading=heading, blocks=tuple(told))
-
-
-def _cell(words: Words, cell: tuple[str, str, str]) -> str:
-    """Return a cell's name: arm, tranche and, where it has one, segment."""
-    arm, tranche, segment = cell
-    return " · ".join(filter(None, (arm, tranche or words("egress.unscored"), segment)))
-
-
-def _plain(one: Emitted, report: CrowdReport | None) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "id": one.id.hex(),
-        "made": one.time,
-        "received": one.sent or None,
-        "bytes": len(one.data),
-        "sha256": sha256(one.data).hexdigest(),
-        "readable": report is not None,
-    }
-    if report is None:
-        return said
-    return said | {
-        "report": report.report,
-        "experiment": report.experiment,
-        "epsilon": report.mechanism.epsilon,
-        "threshold": report.mechanism.threshold,
-        "metrics": list(report.metrics),
-        "cells": [[*cell, None if sums is None else list(sums)] for cell, sums in report.cells.items()],
     }
