@@ -120,10 +120,17 @@ def configure(shop: Shop, **changes: Any) -> Path:
         "refresh_seconds": 0,
         "release_seconds": 0,
     }
-    lines = [f"{key} = {json.dumps(value)}" for key, value in (settings | changes).items() if value is not None]
+    lines = [f"{key} = {_toml(value)}" for key, value in (settings | changes).items() if value is not None]
     path = home / "edge.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _toml(value: Any) -> str:
+    """Return a setting as TOML writes it: as JSON does, but for tables."""
+    if not isinstance(value, Mapping):
+        return json.dumps(value)
+    return "{ " + ", ".join(f"{key} = {json.dumps(one)}" for key, one in value.items()) + " }"
 
 
 @contextmanager

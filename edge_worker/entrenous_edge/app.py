@@ -275,6 +275,39 @@ class Worker:
             given.delete_cookie(COOKIE, secure=True, httponly=True, samesite="lax", path="/")
         return given
 
+    async def segments(self, request: Request) -> Response:
+        """Return the segments that whoever asks is in, if that is proven; none where their browser objects."""
+        visitor = self._proven(request)
+        if self._objects(request, self.door.proven(request).identifier):
+            return answer({"segments": []})
+        return await self._asked(visitor.segments)
+
+    async def triggers(self, request: Request) -> Response:
+        """Return what is due now and the page's to act on, of whoever asks, if that is proven; it is raised thereby."""
+        visitor, body = self._proven(request), await read_json(request)
+        _only(body, "utc_offset")
+        if self._objects(request, self.door.proven(request).identifier):
+            return answer({"triggers": []})
+        if "utc_offset" in body:
+            told = await run_in_threadpool(visitor.tell_offset, body["utc_offset"])
+            if not told.accepted and told.cause != "consent_missing":
+                raise _problem_of(told)
+        return await self._asked(visitor.triggers)
+
+    async def recipient(self, request: Request) -> Response:
+        """Return what a recipient of messages knows whoever asks by, if that is proven and granted."""
+        visitor, body = self._proven(request), await read_json(request)
+        _only(body, "recipient")
+        if self._objects(request, self.door.proven(request).identifier):
+            return answer(_outcome(_REFUSED))
+        return await self._asked(visitor.recipient_id, body.get("recipient"))
+
+    async def _asked(self, work: Callable[..., Outcome], *what: Any) -> Response:
+        outcome = await run_in_threadpool(work, *what)
+        if not outcome.accepted and outcome.cause != "consent_missing":
+            raise _problem_of(outcome)
+        return answer(outcome.data if outcome.accepted else _outcome(outcome))
+
     def _proven(self, request: Request) -> Visitor:
         self.door.check_key(request)
         return self.client.visitor(self.door.proven(request).identifier)
@@ -313,6 +346,9 @@ def public_app(worker: Worker) -> Starlette:
         ("/v1/visitor", worker.export, ["GET"]),
         ("/v1/visitor", worker.erase, ["DELETE"]),
         ("/v1/visitor", worker.correct, ["PATCH"]),
+        ("/v1/segments", worker.segments, ["GET"]),
+        ("/v1/triggers", worker.triggers, ["POST"]),
+        ("/v1/recipient", worker.recipient, ["POST"]),
         ("/livez", worker.livez, ["GET"]),
         ("/readyz", worker.readyz, ["GET"]),
     ]

@@ -163,7 +163,7 @@ def raise_messages(custody: Custody, active: Active, reachable: Collection[str],
         Unavailable: the store.
     """
     made: list[bytes] = []
-    if now >= active.expires:
+    if now >= active.expires or not reachable:
         return made
     for purpose, group in active.triggers.items():
         for pending in custody.owed(now, purpose, TRIGGERS):
