@@ -1,4 +1,4 @@
-"""Files as this package needs them: the system's errors told as ours, a lock, writes that are whole."""
+"""Files as every package needs them: their names, the system's errors told as ours, a lock, writes that are whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from pathlib import Path
 
 from entrenous_consent.errors import Missing, Unavailable
 
-__all__ = ["locked", "reaching", "sync_directory", "write_whole"]
+__all__ = ["KEYRING", "ROOT_KEY", "STORE", "locked", "reaching", "read_up_to", "sync_directory", "write_whole"]
+
+STORE = "visitors.db"
+"""The store, in a client's state directory."""
+
+KEYRING, ROOT_KEY = "keyring", "root.key"
+"""The keyring and the root key it is sealed under, in a client's key directory."""
 
 
 @contextmanager
@@ -37,6 +43,16 @@ def locked(fd: int) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def read_up_to(path: Path, most: int) -> bytes:
+    """Return a file's bytes: one more than `most` at the most, so that its parser refuses what is too long.
+
+    Raises:
+        Missing, Unavailable: it is not there, or cannot be read.
+    """
+    with reaching(path), path.open("rb") as file:
+        return file.read(most + 1)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from entrenous_consent.errors import Malformed, Missing, Refusal, Unavailable
-from entrenous_consent.files import reaching, sync_directory, write_whole
+from entrenous_consent.files import ROOT_KEY, reaching, sync_directory, write_whole
 
 __all__ = [
     "KEY_BYTES",
@@ -261,7 +261,7 @@ def provider_of(described: str, keys: Path) -> KeyProvider:
     """
     kind, _, name = described.partition(":")
     if described == "file":
-        return FileKeyProvider(keys / "root.key")
+        return FileKeyProvider(keys / ROOT_KEY)
     if kind == "environment" and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         return EnvironmentKeyProvider(name)
     if kind == "keyring" and name:

@@ -26,7 +26,7 @@ class ConsentRecord:
     Attributes:
         grants: purpose to (consent version, expiry in Unix seconds); what is not named is not granted.
         refused: purposes that the visitor was asked for and did not grant, sorted: not asked for again before the end.
-        source: how the choice arrived (`app`, `tcf`, `gpp`, `gpc`, `objection`, the name of a CMP).
+        source: how the choice arrived: one of `signal_settings.SOURCES`, or the name of a consent platform.
         time, expires: when it was made, and when even the memory of it ends.
         salt: what the visitor's audit commitment is made with; it dies with the record.
     """

@@ -7,7 +7,10 @@ that no window reaches any more is left out when the state is next written (`ent
 
 from __future__ import annotations
 
-__all__ = ["expiry"]
+__all__ = ["RECEIPT_DAYS", "expiry"]
+
+RECEIPT_DAYS = 90
+"""How long a profile keeps the receipts of its decisions, where one is made for the purpose at all."""
 
 
 def expiry(now: int, *, consent_until: int, retention_days: int) -> int:

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from entrenous_consent.audit.entries import sound_source
 from entrenous_consent.parsing import Table
 
-__all__ = ["CONSENT_MODE", "STORAGE", "Signals", "parse_signals"]
+__all__ = [
+    "APP",
+    "CONSENT_MODE",
+    "GPC",
+    "GPP",
+    "OBJECTION",
+    "OVER_GPC",
+    "SOURCES",
+    "STORAGE",
+    "TCF",
+    "Signals",
+    "parse_signals",
+]
 
 STORAGE = (
     "ad_storage",
@@ -22,9 +34,10 @@ STORAGE = (
 CONSENT_MODE = (*STORAGE, "ad_user_data", "ad_personalization")
 """Every type of Google's consent mode v2 (Google Analytics Help 12334711)."""
 
-
-_OUR_SOURCES = frozenset({"app", "app over gpc", "tcf", "gpp", "gpc", "objection"})
-"""What a consent record says of where a choice came from, where it was no consent platform by name."""
+SOURCES = APP, OVER_GPC, TCF, GPP, GPC, OBJECTION = ("app", "app over gpc", "tcf", "gpp", "gpc", "objection")
+"""What a consent record says of where a choice came from, where it was no consent platform by name: the app, the app
+while GPC objected under a policy that lets a choice outweigh that, a string of either kind, GPC, the person objecting.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +81,7 @@ def parse_signals(table: Table, purposes: Collection[str]) -> Signals:
         gpc_yields_to_later_choice=table.flag("gpc_yields_to_later_choice", False),
     )
     table.close()
-    if _OUR_SOURCES & set(signals.cmps):
+    if {*SOURCES} & {*signals.cmps}:
         raise table.refuse("cmps", "names a consent platform by a word of ours", "use its own name")
     if not all(map(sound_source, signals.cmps)):
         raise table.refuse(

@@ -12,7 +12,7 @@ from entrenous_consent.dpo.lint import lint_document
 from entrenous_consent.dpo.rendering import render
 from entrenous_consent.dpo.signable import check_signable
 from entrenous_consent.errors import Malformed, Missing
-from entrenous_consent.files import reaching
+from entrenous_consent.files import read_up_to
 from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy, parse_policy
 from entrenous_exporters import key_commands
 from entrenous_exporters.key_commands import Desk
@@ -31,8 +31,7 @@ def sign_privacy(arguments: argparse.Namespace, desk: Desk) -> int:
         Forbidden: lint says ERROR, a purpose widens without a higher consent version, or it may not be signed.
         Malformed, Missing, Unauthentic: as `entrenous keys sign`.
     """
-    with reaching(arguments.policy), arguments.policy.open("rb") as file:
-        data = file.read(POLICY_LIMIT + 1)
+    data = read_up_to(arguments.policy, POLICY_LIMIT)
     policy = parse_policy(data, place=str(arguments.policy))
     repository = Repository(arguments.repository)
     before = _published(repository, policy.tenant)

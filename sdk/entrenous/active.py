@@ -16,7 +16,6 @@ from entrenous.bundle import Bundle, Cap, DecisionRule, Experiment, Manifest, Pa
 from entrenous.contributions import HOLDOUT, Cell
 from entrenous.decision import Basis
 from entrenous.features import DERIVED, Feature, Plan, compile_plan, derived
-from entrenous.profile import RECEIPT_DAYS
 from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
 from entrenous.segments import compile_segments
@@ -26,6 +25,7 @@ from entrenous_consent.errors import Forbidden
 from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy, Report
 from entrenous_consent.pseudonyms import bucket, keyed
+from entrenous_consent.retention import RECEIPT_DAYS
 
 __all__ = ["Active", "Result", "Route", "Trial", "activate", "open_models"]
 

@@ -37,6 +37,7 @@ from entrenous.visitor import Visitor
 from entrenous.webhooks import parse_endpoints, send_messages, tidy_messages, webhook_key
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
+from entrenous_consent.files import KEYRING, ROOT_KEY, STORE
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import FileKeyProvider, Keyring, MemoryKeyProvider
 from entrenous_consent.policy import PrivacyPolicy
@@ -98,13 +99,13 @@ class Client:
             raise Malformed(
                 "lies in the directory of the store", place="config.keys", remedy="keep keys apart from data"
             )
-        provider = config.key_provider or FileKeyProvider(config.keys / "root.key")
-        keyring = Keyring(config.keys / "keyring", provider, public=config.public_keys)
+        provider = config.key_provider or FileKeyProvider(config.keys / ROOT_KEY)
+        keyring = Keyring(config.keys / KEYRING, provider, public=config.public_keys)
         supply = Supply(config.source, config.deployment, config.state / "updates", config.updates_clock)
         first = supply.first()
         policy = first[0].policy
         with ExitStack() as opened:
-            store = SQLiteStore(config.state / "visitors.db", most_bytes=config.most_store_bytes)
+            store = SQLiteStore(config.state / STORE, most_bytes=config.most_store_bytes)
             opened.callback(store.close)
             counters = Counters(config.state / "counters")
             opened.callback(counters.close)

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 from entrenous.engine import Engine
 from entrenous_consent.records import ConsentRecord, choose
-from entrenous_consent.signals import OVER_GPC, read_signal
+from entrenous_consent.signal_settings import APP, OVER_GPC
+from entrenous_consent.signals import read_signal
 from entrenous_consent.store import Erasure
 
 __all__ = ["chose_over_gpc", "take_signal"]
 
 
-_BY_THE_APP = ("app", OVER_GPC)
+_BY_THE_APP = (APP, OVER_GPC)
 """Sources of a choice that the app hands over as it is made."""
 
 

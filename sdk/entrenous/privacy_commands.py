@@ -28,6 +28,7 @@ from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.errors import Malformed, Missing, Unauthentic, Unavailable
 from entrenous_consent.files import reaching, write_whole
 from entrenous_consent.pseudonyms import IDENTIFIER_LIMIT
+from entrenous_consent.signal_settings import OBJECTION
 from entrenous_consent.upkeep import rotate
 
 __all__ = ["PENDING", "register"]
@@ -136,7 +137,7 @@ def _erase(arguments: argparse.Namespace, holdings: Holdings, handle: bytes) -> 
 
 def _object(arguments: argparse.Namespace, holdings: Holdings, handle: bytes) -> int:
     purposes = frozenset(arguments.purpose or holdings.policy.purposes)
-    erased = holdings.engine.object(handle, purposes, "objection")
+    erased = holdings.engine.object(handle, purposes, OBJECTION)
     told = rights.choices(holdings.engine, handle)
     put(documents.object_document(purposes, told, erased, holdings.policy, arguments.language), arguments)
     return 0 if erased == "done" else PENDING

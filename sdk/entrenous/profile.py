@@ -14,12 +14,11 @@ from entrenous.decision import Basis, Receipt
 from entrenous.features import Plan, State
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
+from entrenous_consent.retention import RECEIPT_DAYS
 
-__all__ = ["EVENT_IDS", "RECEIPTS", "RECEIPT_DAYS", "Caps", "Cold", "Hot", "caps_within", "count_in"]
+__all__ = ["EVENT_IDS", "RECEIPTS", "Caps", "Cold", "Hot", "caps_within", "count_in"]
 
 RECEIPTS = 20
-RECEIPT_DAYS = 90
-"""How long a receipt is kept, and so how long the record of a decision's purpose lives at least."""
 EVENT_IDS = 128
 _EVENT_SECONDS = 86_400
 _LIMIT = 1 << 20

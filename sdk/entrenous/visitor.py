@@ -12,7 +12,9 @@ from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
 from entrenous.raising import arm, due_for_app, known_to, tell_offset
 from entrenous.segments import segments_of
+from entrenous.telling import preferences, tell, undo
 from entrenous_consent.errors import Forbidden, Malformed, Refusal, Unauthentic, Unavailable
+from entrenous_consent.signal_settings import APP, OBJECTION
 from entrenous_consent.signals import from_choices
 from entrenous_consent.store import Erasure
 
@@ -44,7 +46,7 @@ class Visitor:
 
         def work(handle: bytes) -> Erasure:
             granted = from_choices(self._engine.active.policy, choices)
-            return self._engine.choose(handle, granted, "app")
+            return self._engine.choose(handle, granted, APP)
 
         return self._each(work)
 
@@ -82,7 +84,7 @@ class Visitor:
 
         def work(handle: bytes) -> Erasure:
             named = self._engine.active.policy.purposes if purposes is None else purposes
-            return self._engine.object(handle, frozenset(named), "objection")
+            return self._engine.object(handle, frozenset(named), OBJECTION)
 
         return self._each(work)
 
@@ -217,6 +219,37 @@ class Visitor:
 
         return self._answer(work)
 
+    def tell(self, field: str, value: str, holds: bool = True) -> Outcome:
+        """Keep what the visitor tells of themselves: a size, a taste, how often, less of something.
+
+        Args:
+            field: a key of `preferences`. value: one of its `values`. holds: False to say that it no longer does.
+
+        Returns:
+            Accepted once it is kept. Cause `consent_missing`: no purpose that has a use for it is granted; `malformed`:
+            the bundle in force reads nothing of the kind. Either way nothing is kept.
+        """
+
+        def work(handle: bytes) -> Outcome:
+            kept = tell(self._engine, handle, (field, value, holds), self._device)
+            return Outcome(kept, "" if kept else "consent_missing")
+
+        return self._answer(work)
+
+    def undo(self, field: str) -> Outcome:
+        """Take back the last thing that the visitor told about a field, without a trace; what they told before it holds
+        again. Accepted, with `data` of whether any was `undone`."""
+        return self._answer(
+            lambda handle: Outcome(True, data={"undone": undo(self._engine, handle, field, self._device)})
+        )
+
+    def preferences(self) -> Outcome:
+        """Return, as `data`, what the visitor can tell and did tell, as `preferences`: by field, the `values` that can
+        be told under what they granted, and those of them that `holds`."""
+        return self._answer(
+            lambda handle: Outcome(True, data={"preferences": preferences(self._engine, handle, self._device)})
+        )
+
     def export(self) -> Outcome:
         """Return, as `data`, everything kept about this visitor in plain values (GDPR Art. 15, 20); empty for
         nothing."""
@@ -289,7 +322,8 @@ def _failed(error: Exception) -> Outcome:
 _OF_THE_CALL = {
     "context": "bad_context",
     "identifier": "bad_identifier",
-    **dict.fromkeys(("choices", "corrections", "event", "offset", "purposes", "recipient"), "malformed"),
+    **dict.fromkeys(("choices", "corrections", "event", "offset", "preference"), "malformed"),
+    **dict.fromkeys(("purposes", "recipient"), "malformed"),
     **dict.fromkeys(("signal", "tcf", "gpp", "gpc", "consent_mode"), "malformed"),
 }
 """Causes of what the caller got wrong, by where the error says it is; a broken document elsewhere is ours."""

@@ -11,7 +11,8 @@ from tests.signals import BANNER, DAY, GPP, MADE, NOW, SIGNALS, TCF, golden, pol
 
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.policy import PrivacyPolicy
-from entrenous_consent.signals import OVER_GPC, REASONS, gpc_objects, parse_tcf, read_signal
+from entrenous_consent.signal_settings import OVER_GPC
+from entrenous_consent.signals import REASONS, gpc_objects, parse_tcf, read_signal
 
 POLICY = policy()
 ALL = frozenset(POLICY.purposes)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from tests.shop import Clock, Shop
 
-import entrenous.profile
+from entrenous.decision import REASONS
 from entrenous.reports import mechanism_of
 from entrenous_consent.dpo.card import CARD_LIMIT, CardFacts, PatternFacts, read_card_facts
 from entrenous_consent.dpo.dpia import dpia_document
@@ -22,13 +22,13 @@ from entrenous_consent.dpo.facts import FACTS_LIMIT, read_document
 from entrenous_consent.dpo.figures import chance_to_show, count_epsilon, threshold
 from entrenous_consent.dpo.lint import lint_document
 from entrenous_consent.dpo.notice import notice_document
-from entrenous_consent.dpo.parts import RECEIPT_DAYS, RIGHTS
 from entrenous_consent.dpo.register import register_document
 from entrenous_consent.dpo.rendering import FORMATS, Document, Facts, Items, Listing, Paragraph, Section, Table, render
 from entrenous_consent.dpo.report import report_document
-from entrenous_consent.dpo.words import LANGUAGES
+from entrenous_consent.dpo.words import LANGUAGES, load_words
 from entrenous_consent.errors import Malformed
-from entrenous_consent.policy import PrivacyPolicy, parse_policy
+from entrenous_consent.policy import RIGHTS, PrivacyPolicy, parse_policy
+from entrenous_consent.retention import RECEIPT_DAYS
 
 DAY = 86_400
 TEXT = files("entrenous").joinpath("demo/policy.toml").read_text("utf-8")
@@ -393,11 +393,19 @@ def test_a_receipt_that_is_none_is_refused(data, place):
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_of_a_decision_is_explained(reason):
+    receipts = read_receipts(json.dumps({**RECEIPT, "reason": reason}).encode())
+    for language in LANGUAGES:
+        assert load_words(language, "documents")(f"reason.{reason}") in said(
+            explain_receipts(POLICY, receipts, language, "9.9")
+        )
+
+
 # Figures and pictures
 
 
 def test_receipts_are_said_to_be_kept_as_long_as_a_profile_keeps_them():
-    assert RECEIPT_DAYS == entrenous.profile.RECEIPT_DAYS
     assert f"the last receipts of decision promotion {RECEIPT_DAYS} days" in said(
         register_document(POLICY, "en", "9.9")
     )

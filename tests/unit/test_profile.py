@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from entrenous.decision import Basis, Receipt
-from entrenous.profile import EVENT_IDS, RECEIPT_DAYS, RECEIPTS, Cold, Hot, caps_within
+from entrenous.profile import EVENT_IDS, RECEIPTS, Cold, Hot, caps_within
 from entrenous.receipts import Waiting
 from entrenous_consent.errors import Malformed
+from entrenous_consent.retention import RECEIPT_DAYS
 
 DAY = 86_400
 NOON = 20_000 * DAY + DAY // 2

@@ -9,7 +9,7 @@ import pytest
 from tests.shop import Clock
 from tests.signals import BANNER, DAY, GPP, MADE, NOW, SIGNALS, TCF, golden, policy_text
 
-from entrenous_consent.signals import OVER_GPC
+from entrenous_consent.signal_settings import OVER_GPC
 
 EVERYTHING = golden("everything consented, vendors as bits")
 SOME = golden("some purposes refused")

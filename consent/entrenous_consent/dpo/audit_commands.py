@@ -20,7 +20,7 @@ from entrenous_consent.dpo import host
 from entrenous_consent.dpo.commands import Commands
 from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.errors import Malformed, Missing, Unauthentic
-from entrenous_consent.files import reaching, write_whole
+from entrenous_consent.files import reaching, read_up_to, write_whole
 from entrenous_consent.policy import POLICY_LIMIT, parse_policy
 from entrenous_consent.store import Store
 
@@ -120,10 +120,10 @@ def _verify(arguments: argparse.Namespace) -> int:
         checkpoint = _read_checkpoint(arguments.checkpoint, _key_of(arguments))
         beside = _beside(arguments.checkpoint)
         if beside.is_file():
-            months = audit.read_leaves(_read(beside, LEAVES_LIMIT), checkpoint, place=str(beside))
+            months = audit.read_leaves(read_up_to(beside, LEAVES_LIMIT), checkpoint, place=str(beside))
     days = audit.RETENTION_DAYS
     if arguments.policy is not None:
-        days = parse_policy(_read(arguments.policy, POLICY_LIMIT), place=str(arguments.policy)).audit_days
+        days = parse_policy(read_up_to(arguments.policy, POLICY_LIMIT), place=str(arguments.policy)).audit_days
     now = host.system_clock()
     with host.opened_store(arguments.state) as store:
         held = host.held_logs(store)
@@ -135,7 +135,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _verify_proof(arguments: argparse.Namespace) -> int:
     key, place = _key_of(arguments), str(arguments.proof)
-    data = _read(arguments.proof, PROOF_LIMIT)
+    data = read_up_to(arguments.proof, PROOF_LIMIT)
     proved: audit.Inclusion | audit.Growth
     if arguments.checkpoint is not None:
         proved = audit.read_growth(data, key, _read_checkpoint(arguments.checkpoint, key), place=place)
@@ -186,13 +186,7 @@ def _key_of(arguments: argparse.Namespace) -> audit.VerifierKey:
 
 
 def _read_checkpoint(path: Path, key: audit.VerifierKey) -> audit.Checkpoint:
-    return audit.read_checkpoint(_read(path, NOTE_LIMIT), key, place=str(path))
-
-
-def _read(path: Path, most: int) -> bytes:
-    """Return a file's bytes, one more than `most` at the most."""
-    with reaching(path), path.open("rb") as file:
-        return file.read(most + 1)
+    return audit.read_checkpoint(read_up_to(path, NOTE_LIMIT), key, place=str(path))
 
 
 def _beside(path: Path) -> Path:

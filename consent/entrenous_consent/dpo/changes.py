@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import isclose
 
 from entrenous_consent.dpo.change import NARROWS, SAYS, WIDENS, Change, listed, said, sets, step, term, turn
-from entrenous_consent.dpo.parts import RIGHTS
 from entrenous_consent.dpo.rules import EEA
 from entrenous_consent.dpo.signal_changes import signal_changes, string_changes
 from entrenous_consent.errors import Forbidden
-from entrenous_consent.policy import EFFECTS, FeatureRule, Identifier, PrivacyPolicy, Purpose, Report
+from entrenous_consent.policy import EFFECTS, RIGHTS, FeatureRule, Identifier, PrivacyPolicy, Purpose, Report
 
 __all__ = ["asked_again", "compare", "unraised"]
 

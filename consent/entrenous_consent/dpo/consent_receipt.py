@@ -14,7 +14,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from entrenous_consent.policy import Party, PrivacyPolicy, Purpose
+from entrenous_consent.policy import RIGHTS, Party, PrivacyPolicy, Purpose
 from entrenous_consent.records import ConsentRecord
 
 __all__ = ["SCHEMA_VERSION", "consent_receipt", "instant", "receipt_schema"]
@@ -57,10 +57,7 @@ def consent_receipt(
         "transfers": [
             {"country": one.country, "recipient": one.recipient, "safeguard": one.safeguard} for one in policy.transfers
         ],
-        "privacy_rights": {
-            name: getattr(policy.rights, name)
-            for name in ("withdraw", "refuse", "object", "access", "correct", "erase", "complain")
-        },
+        "privacy_rights": {right: getattr(policy.rights, right) for right in RIGHTS},
         "event": {"type": record.source, "time": instant(record.time), "remembered_until": instant(record.expires)},
     }
     return {"receipt_id": _digest(said), **said}

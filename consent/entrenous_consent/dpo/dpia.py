@@ -9,9 +9,10 @@ from math import exp
 
 from entrenous_consent.dpo.card import CardFacts
 from entrenous_consent.dpo.figures import threshold
-from entrenous_consent.dpo.parts import RECEIPT_DAYS, Parts, parts_of
+from entrenous_consent.dpo.parts import Parts, parts_of
 from entrenous_consent.dpo.rendering import Block, Document, Paragraph, Section, Table
 from entrenous_consent.policy import PrivacyPolicy
+from entrenous_consent.retention import RECEIPT_DAYS
 
 __all__ = ["dpia_document"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from entrenous_consent import audit
 from entrenous_consent.errors import Missing
+from entrenous_consent.files import KEYRING, ROOT_KEY, STORE
 from entrenous_consent.keys import Keyring
 from entrenous_consent.providers import provider_of
 from entrenous_consent.sqlite import SQLiteStore
@@ -56,7 +57,7 @@ def opened_store(state: Path) -> Iterator[SQLiteStore]:
     Raises:
         Missing: there is none. Malformed, Unavailable: it can't be used.
     """
-    path = state / "visitors.db"
+    path = state / STORE
     if not path.is_file():
         raise Missing("holds no store", place=str(state), remedy="name the state directory of a client that ran")
     store = SQLiteStore(path)
@@ -75,8 +76,8 @@ def keyring_of(keys: Path, root_key: str = "file") -> Keyring:
     Raises:
         Missing: it, or its root key, is not there. Unauthentic: it does not open under that root key.
     """
-    path = keys / "keyring"
-    for needed in (path, keys / "root.key") if root_key == "file" else (path,):
+    path = keys / KEYRING
+    for needed in (path, keys / ROOT_KEY) if root_key == "file" else (path,):
         if not needed.is_file():
             remedy = "name the key directory of a client that ran, and --root-key if its root key is elsewhere"
             raise Missing("is not there", place=str(needed), remedy=remedy)

@@ -9,15 +9,10 @@ from entrenous_consent.dpo.figures import threshold
 from entrenous_consent.dpo.rendering import Block, Facts, Items, Paragraph, Table
 from entrenous_consent.dpo.taxonomy import Taxonomy, load_taxonomy
 from entrenous_consent.dpo.words import Words, load_words
-from entrenous_consent.policy import DeclaredDecision, FeatureRule, PrivacyPolicy, Purpose, Report
+from entrenous_consent.policy import RIGHTS, DeclaredDecision, FeatureRule, PrivacyPolicy, Purpose, Report
+from entrenous_consent.retention import RECEIPT_DAYS
 
-__all__ = ["RECEIPT_DAYS", "RIGHTS", "Parts", "parts_of"]
-
-RIGHTS = ("refuse", "withdraw", "object", "erase", "access", "correct", "complain")
-"""The rights that a policy names a way to."""
-
-RECEIPT_DAYS = 90
-"""How long a profile keeps the receipts of its decisions, where one is made for the purpose at all."""
+__all__ = ["Parts", "parts_of"]
 
 _DAY = 86_400
 

@@ -17,7 +17,7 @@ from entrenous_consent.dpo.notice import notice_document
 from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.dpo.register import register_document
 from entrenous_consent.dpo.report import report_document
-from entrenous_consent.files import reaching
+from entrenous_consent.files import read_up_to
 from entrenous_consent.policy import POLICY_LIMIT, PrivacyPolicy, parse_policy
 
 __all__ = ["FOUND", "register"]
@@ -57,14 +57,8 @@ def _verb(
     return with_output(parser, form=form)
 
 
-def _read(path: Path, longest: int) -> bytes:
-    """Return a file's bytes: one more than `longest` at most, so that its parser refuses what is too long."""
-    with reaching(path), path.open("rb") as file:
-        return file.read(longest + 1)
-
-
 def _policy(path: Path) -> PrivacyPolicy:
-    return parse_policy(_read(path, POLICY_LIMIT), place=str(path))
+    return parse_policy(read_up_to(path, POLICY_LIMIT), place=str(path))
 
 
 def _lint(arguments: argparse.Namespace) -> int:
@@ -83,7 +77,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.receipt is None:
         put(explain_feature(policy, arguments.feature, *told), arguments)
     else:
-        receipts = read_receipts(_read(arguments.receipt, RECEIPTS_LIMIT), place=str(arguments.receipt))
+        receipts = read_receipts(read_up_to(arguments.receipt, RECEIPTS_LIMIT), place=str(arguments.receipt))
         put(explain_receipts(policy, receipts, *told), arguments)
     return 0
 
@@ -94,7 +88,7 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _dpia(arguments: argparse.Namespace) -> int:
-    card = arguments.card and read_card_facts(_read(arguments.card, CARD_LIMIT), place=str(arguments.card))
+    card = arguments.card and read_card_facts(read_up_to(arguments.card, CARD_LIMIT), place=str(arguments.card))
     put(dpia_document(_policy(arguments.policy), card, arguments.language, version("entrenous")), arguments)
     return 0
 
@@ -105,6 +99,6 @@ def _notice(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    found = [read_document(_read(path, FACTS_LIMIT), place=str(path)) for path in arguments.facts]
+    found = [read_document(read_up_to(path, FACTS_LIMIT), place=str(path)) for path in arguments.facts]
     put(report_document(_policy(arguments.policy), found, arguments.language, version("entrenous")), arguments)
     return 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from entrenous_consent.policy.model import (
     METRICS,
+    RIGHTS,
     AskedDecision,
     AskedFeature,
     AskedTrigger,
@@ -46,6 +47,7 @@ __all__ = [
     "METHODS",
     "METRICS",
     "POLICY_LIMIT",
+    "RIGHTS",
     "SAFEGUARDS",
     "AskedDecision",
     "AskedFeature",

@@ -6,12 +6,14 @@ What a policy need not state has a default that says so: `privacy lint` asks for
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from entrenous_consent.audit.months import RETENTION_DAYS
 from entrenous_consent.signal_settings import Signals
 
 __all__ = [
     "METRICS",
+    "RIGHTS",
     "AskedDecision",
     "AskedFeature",
     "AskedTrigger",
@@ -27,9 +29,6 @@ __all__ = [
     "Rights",
     "Transfer",
 ]
-
-AUDIT_DAYS = 5 * 366
-"""How long the audit log is kept where a policy says nothing."""
 
 METRICS = ("visitors", "converters", "orders", "orders2", "revenue", "revenue2", "revenue_orders")
 """What a report may sum over visitors: 1, whether they ordered, orders, revenue, their squares and product."""
@@ -204,6 +203,10 @@ class Rights:
     complain: str = ""
 
 
+RIGHTS = tuple(one.name for one in fields(Rights))
+"""The rights that a policy names a way to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identifier:
     """An identifier that reaches the boundary, and what becomes of it there.
@@ -289,11 +292,8 @@ class PrivacyPolicy:
 
     @property
     def audit_days(self) -> int:
-        """Days that a month of the audit log is kept once it has ended: as stated, or five years of 366 days.
-
-        Five years are the general limitation period of French civil law (Code civil, art. 2224).
-        """
-        return self.audit_retention_days or AUDIT_DAYS
+        """Days that a month of the audit log is kept once it has ended: as stated, or `audit.RETENTION_DAYS`."""
+        return self.audit_retention_days or RETENTION_DAYS
 
     def rule(self, name: str) -> FeatureRule | None:
         """Return the rule for a feature: its exact name, else the longest prefix; None where the policy is silent."""

@@ -11,6 +11,7 @@ from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import KEY, Table
 from entrenous_consent.policy.model import (
     METRICS,
+    RIGHTS,
     DeclaredDecision,
     FeatureRule,
     Identifier,
@@ -195,15 +196,7 @@ def _transfer(table: Table) -> Transfer:
 
 
 def _rights(table: Table) -> Rights:
-    rights = Rights(
-        refuse=table.text("refuse", ""),
-        withdraw=table.text("withdraw", ""),
-        object=table.text("object", ""),
-        erase=table.text("erase", ""),
-        access=table.text("access", ""),
-        correct=table.text("correct", ""),
-        complain=table.text("complain", ""),
-    )
+    rights = Rights(**{right: table.text(right, "") for right in RIGHTS})
     table.close()
     return rights
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from entrenous_consent.signals._bits import Ids
 from entrenous_consent.signals.choices import from_choices
 from entrenous_consent.signals.gpp import GppConsent, parse_gpp
-from entrenous_consent.signals.read import OVER_GPC, REASONS, Choice, gpc_objects, read_signal
+from entrenous_consent.signals.read import REASONS, Choice, gpc_objects, read_signal
 from entrenous_consent.signals.tcf import Publisher, Restriction, TcfConsent, parse_tcf
 
 __all__ = [
-    "OVER_GPC",
     "REASONS",
     "Choice",
     "GppConsent",

@@ -19,15 +19,12 @@ from typing import Any
 
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.policy import PrivacyPolicy, Purpose
-from entrenous_consent.signal_settings import CONSENT_MODE, STORAGE
+from entrenous_consent.signal_settings import APP, CONSENT_MODE, GPC, GPP, OVER_GPC, STORAGE, TCF
 from entrenous_consent.signals.choices import from_choices
 from entrenous_consent.signals.gpp import parse_gpp
 from entrenous_consent.signals.tcf import REQUIRE_CONSENT, TcfConsent, parse_tcf
 
-__all__ = ["OVER_GPC", "REASONS", "Choice", "gpc_objects", "read_signal"]
-
-OVER_GPC = "app over gpc"
-"""The source of a choice that was made while GPC objected, under a policy that lets it outweigh the objection."""
+__all__ = ["REASONS", "Choice", "gpc_objects", "read_signal"]
 
 _DAY = 86_400
 _FIRST_POLICY = 4
@@ -128,7 +125,7 @@ def read_signal(policy: PrivacyPolicy, signal: object, now: int, *, gpc: bool = 
     if "choices" in kinds and policy.signals.gpc_yields_to_later_choice:
         choice = reader(policy, signal, now)
         return _choice(choice.granted, OVER_GPC, None, choice.refused)
-    return _objection(policy, "gpc")
+    return _objection(policy, GPC)
 
 
 def _objection(policy: PrivacyPolicy, source: str) -> Choice:
@@ -138,27 +135,27 @@ def _objection(policy: PrivacyPolicy, source: str) -> Choice:
 def _choices(policy: PrivacyPolicy, signal: Mapping[str, Any], now: int) -> Choice:
     granted = from_choices(policy, signal["choices"])
     refused = (purpose for purpose in policy.purposes if purpose not in granted)
-    return _choice(granted, "app", None, dict.fromkeys(refused, "not_chosen"))
+    return _choice(granted, APP, None, dict.fromkeys(refused, "not_chosen"))
 
 
 def _gpc(policy: PrivacyPolicy, signal: Mapping[str, Any], now: int) -> Choice:
     if not gpc_objects(signal["gpc"]):
         raise Malformed("is not the value 1", place="gpc", remedy="pass the header's value, and only where it is 1")
-    return _objection(policy, "gpc")
+    return _objection(policy, GPC)
 
 
 def _tcf(policy: PrivacyPolicy, signal: Mapping[str, Any], now: int) -> Choice:
-    return _from_tcf(policy, parse_tcf(signal["tcf"]), now, "tcf")
+    return _from_tcf(policy, parse_tcf(signal["tcf"]), now, TCF)
 
 
 def _gpp(policy: PrivacyPolicy, signal: Mapping[str, Any], now: int) -> Choice:
     consent = parse_gpp(signal["gpp"])
     if consent.objections:
-        return _objection(policy, "gpp")
+        return _objection(policy, GPP)
     if consent.tcf is None:
         remedy = "pass a string with its European section"
         raise Forbidden("holds neither an objection nor a choice that is read here", place="gpp", remedy=remedy)
-    return _from_tcf(policy, consent.tcf, now, "gpp")
+    return _from_tcf(policy, consent.tcf, now, GPP)
 
 
 def _from_tcf(policy: PrivacyPolicy, consent: TcfConsent, now: int, source: str) -> Choice:

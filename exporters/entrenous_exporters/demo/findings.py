@@ -18,6 +18,7 @@ from entrenous.ledger import Ledger
 from entrenous.release import LEDGER
 from entrenous.reports import read_report
 from entrenous_consent.audit import log_name
+from entrenous_consent.files import STORE
 from entrenous_consent.packing import unpack
 from entrenous_consent.sqlite import SQLiteStore
 from entrenous_exporters.build import score
@@ -281,7 +282,7 @@ def _again(scored: Sequence[Moment], rows: Rows) -> dict[str, tuple[int, float]]
 
 def _left(state: Path, lifetime: float) -> Left:
     """Read the outbox, the ledger and the audit log as a DPO would."""
-    store = SQLiteStore(state / "visitors.db")
+    store = SQLiteStore(state / STORE)
     try:
         sent = [one.data for one in store.outbox() if one.sent]
         row = store.read(LEDGER, 0)

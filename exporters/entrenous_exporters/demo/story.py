@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from entrenous.client import system_clock
 from entrenous.sending import public_key
 from entrenous.updates.layout import OFFLINE_THRESHOLD
-from entrenous_consent.files import write_whole
+from entrenous_consent.files import KEYRING, ROOT_KEY, write_whole
 from entrenous_consent.keys import FileKeyProvider, Keyring
 from entrenous_consent.policy import parse_policy
 from entrenous_exporters.demo.findings import Findings, find, quality_of
@@ -186,7 +186,7 @@ def _publish(out: Path, policy: bytes, trained: Trained, *, tenant: str, now: in
 def sender_key(keys: Path) -> str:
     """Make the worker's keyring before it starts, and return the public key of its reports, in base64."""
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keyring = Keyring(keys / "keyring", FileKeyProvider(keys / "root.key"))
+    keyring = Keyring(keys / KEYRING, FileKeyProvider(keys / ROOT_KEY))
     return b64encode(public_key(keyring)).decode()
 
 
