@@ -136,6 +136,22 @@ def test_events_may_arrive_in_any_order(told, at_least, chance):
     assert one.of(trigger) == other.of(trigger)
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["add_to_cart", "purchase", "search"]), st.integers(0, 200)), max_size=9),
+    st.integers(1, 3),
+    st.integers(0, 400),
+)
+def test_a_trigger_is_due_where_the_whole_history_says_so(told, at_least, at):
+    """The history is read anew, from its beginning, and nothing is forgotten."""
+    trigger = replace(CART, at_least=at_least, within=60 if at_least > 1 else 0, delay=50, lasting=100)
+    armed = after(trigger, *(event(name, time) for name, time in told), now=0)
+    disarmed = max((time for name, time in told if name == "purchase"), default=-1)
+    arming = sorted(time for name, time in told if name == "add_to_cart" and time > disarmed)[-at_least:]
+    complete = len(arming) == at_least and arming[-1] - arming[0] <= trigger.within
+    expected = complete and arming[-1] + 50 <= at < arming[-1] + 150
+    assert ready(armed, at, trigger) == (["cart"] if expected else [])
+
+
 def test_a_late_event_from_which_nothing_can_come_changes_nothing():
     armed = Armed()
     assert not armed.of(CART).take(CART, cart(0), T0 + HOUR + 2 * DAY + 1)
