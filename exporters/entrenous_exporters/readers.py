@@ -185,6 +185,7 @@ def complete_journey(backend: Any) -> Any:
                 quantity=items.quantity,
                 brand=items.brand.fill_null(""),
                 category=items.department.fill_null(""),
+                item=items.product_id.cast("string"),
                 basket=items.basket_id,
             ),
         )

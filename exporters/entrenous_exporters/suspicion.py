@@ -46,10 +46,12 @@ def suspect(rows: Rows, spec: TrainingSpec) -> Mapping[str, float]:
             what = f"is {str(value).lower()} in {count:,} of {n:,} rows, of {who:,} visitors"
             remedy = f"give at least {FEWEST_ROWS} rows of each class, of {spec.learner.k} visitors (k)"
             raise Malformed(what, place="label", remedy=remedy)
-    for i, one in enumerate(spec.features):
-        if np.isnan(rows.x[:, i]).all():
-            remedy = "check its field, and its values: a value that is not listed is absent"
-            raise Malformed(f"is absent in all {n:,} rows", place=f"features.{one.name}", remedy=remedy)
+    absent = [one.name for i, one in enumerate(spec.features) if np.isnan(rows.x[:, i]).all()]
+    if absent:
+        remedy = "check its field, and its values: a value that is not listed is absent; or leave it out"
+        place = f"features.{', '.join(absent)}"
+        verb = "is" if len(absent) == 1 else "are"
+        raise Malformed(f"{verb} absent in all {n:,} rows", place=place, remedy=remedy)
     found = {one.name: alone(rows.x[:, i], rows.y, spec.learner.seed) for i, one in enumerate(spec.features)}
     for name, auc in found.items():
         if auc >= LEAK:

@@ -280,7 +280,7 @@ def test_every_marker_of_real_purchases_is_computed_and_equal_in_both_engines():
         state = plan.empty()
         for row in rows:
             if row["visitor"] == household:
-                told = {key: row[key] for key in ("value", "quantity", "brand", "category") if row[key] != ""}
+                told = {key: row[key] for key in ("value", "quantity", "brand", "category", "item") if row[key] != ""}
                 plan.apply(state, parse_event("purchase", told | {"currency": "USD"}, time=row["time"], now=now))
         mine.append(np.frombuffer(plan.fold(state, now), np.float32))
 

@@ -83,6 +83,14 @@ def test_a_leak(spec, rows, leak):
         suspect(replace(rows, x=x), spec)
 
 
+def test_features_that_are_absent_everywhere_are_named_at_once(spec, rows):
+    x = rows.x.copy()
+    x[:, :2] = np.nan
+    names = f"{spec.features[0].name}, {spec.features[1].name}"
+    with pytest.raises(Malformed, match=rf"features\.{names}: are absent in all"):
+        suspect(replace(rows, x=x), spec)
+
+
 def test_a_strong_feature_is_no_leak(spec, rows):
     x = rows.x.copy()
     x[:, 2] = rows.y + np.random.default_rng(1).normal(0, 0.5, N)
