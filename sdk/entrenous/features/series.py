@@ -44,6 +44,7 @@ __all__ = [
     "flattened",
     "ordered",
     "restored",
+    "retimed",
     "series_of",
     "undone",
     "unordered",
@@ -160,6 +161,13 @@ def combine(series: Series, kept: Buckets, more: Buckets) -> None:
 def undone(kept: Buckets) -> Buckets:
     """Return a series of the shape `told` without the last word; empty where that was the only one."""
     return dict.fromkeys(sorted(kept)[:-1], 1)
+
+
+def retimed(series: Series, kept: Buckets, moved: Mapping[int, int]) -> Buckets:
+    """Return a series of the shape `told` with each word at the second that `moved` puts in place of its own."""
+    step = 2 * len(series.values)
+    seconds = {cell: cell // step for cell in kept}
+    return {cell + (moved.get(at, at) - at) * step: 1 for cell, at in seconds.items()}
 
 
 def _forget_oldest(kept: Buckets) -> None:

@@ -17,7 +17,18 @@ from entrenous.events import EVENT_NAMES, Attribute, Event, attribute_name
 from entrenous.features.declare import Feature, stamp
 from entrenous.features.kinds import ANY
 from entrenous.features.reading import Finish, Ordered, View, reader
-from entrenous.features.series import Adder, Buckets, Series, adder, combine, corrected, flattened, restored, undone
+from entrenous.features.series import (
+    Adder,
+    Buckets,
+    Series,
+    adder,
+    combine,
+    corrected,
+    flattened,
+    restored,
+    retimed,
+    undone,
+)
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
 
@@ -78,17 +89,47 @@ class Plan:
             state[at] = {} if code is None else corrected(self._series[at], code, now)
         return frozenset(there for there, series in read.items() if not mine.isdisjoint(series))
 
-    def undo(self, state: State, field: str) -> bool:
+    def take(self, state: State, said: Attribute) -> bool:
+        """Add what was said to `state`, in place; say whether that changed anything: what is kept may be newer."""
+        heard = {at for _, adders in self._listening.get(said.name, ()) for at, _ in adders}
+        before = {at: dict(state[at]) for at in heard}
+        self.apply(state, said)
+        return any(state[at] != kept for at, kept in before.items())
+
+    def words(self, state: State, field: str) -> dict[int, set[tuple[str, bool]]]:
+        """Return what the visitor told about `field`: by second, each value with whether it holds."""
+        found: dict[int, set[tuple[str, bool]]] = {}
+        for at in self._told(state, field):
+            values, size = self._series[at].values, len(self._series[at].values)
+            for cell in state[at]:
+                second = self._series[at].told_at(cell)
+                found.setdefault(second, set()).add((values[cell // 2 % size], bool(cell % 2)))
+        return found
+
+    def retime(self, state: State, field: str, moved: Mapping[int, int]) -> None:
+        """Put what was told about `field` at other seconds, in place."""
+        for at in self._told(state, field):
+            state[at] = retimed(self._series[at], state[at], moved)
+
+    def undo(self, state: State, field: str, *, last: int | None = None) -> bool:
         """Take back, in place, the last thing the visitor told about `field`; say whether there was any.
 
         What was told before it holds again.
+
+        Args:
+            last: the second of the word that is meant, where it need not be the last one here.
         """
-        told = [at for at, one in enumerate(self._series) if one.event == attribute_name("told", field) and state[at]]
-        last = max((self._series[at].told_at(max(state[at])) for at in told), default=None)
-        for at in told:
-            if self._series[at].told_at(max(state[at])) == last:
-                state[at] = undone(state[at])
-        return last is not None
+        told = self._told(state, field)
+        if last is None:
+            last = max((self._series[at].told_at(max(state[at])) for at in told), default=-1)
+        mine = [at for at in told if self._series[at].told_at(max(state[at])) == last]
+        for at in mine:
+            state[at] = undone(state[at])
+        return bool(mine)
+
+    def _told(self, state: State, field: str) -> list[int]:
+        name = attribute_name("told", field)
+        return [at for at, one in enumerate(self._series) if one.event == name and state[at]]
 
     def _read(self, views: tuple[int, ...]) -> set[int]:
         return {self._views[view][0] for view in views}
