@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
+import tomllib
 from collections import Counter
+from pathlib import Path
 
 import ibis
 import numpy as np
@@ -194,6 +196,23 @@ def test_words_that_nothing_holds_are_refused(capsys):
     assert main(["markers", "zeppelin"]) == 2
 
     assert "use fewer words" in capsys.readouterr().err
+
+
+def test_the_guide_lists_the_families_as_the_command_does(capsys):
+    guide = Path("docs/markers.md").read_text("utf-8")
+    told = listed(capsys, "--families", "--format", "markdown").split("\n", 2)[2]
+
+    assert guide.endswith(told)
+    assert f"{len(catalogue())} markers of {len({marker.family for marker in catalogue()})} families" in guide
+
+
+def test_the_example_of_the_guide_takes_markers():
+    (example,) = re.findall(r"```toml\n(.*?)```", Path("docs/markers.md").read_text("utf-8"), re.DOTALL)
+
+    taken = parse_selection(Table(tomllib.loads(example)["markers"]))
+
+    assert len(taken.tables) > 40
+    assert taken.without == dict.fromkeys(taken.without, "values")
 
 
 # Computed
