@@ -181,16 +181,32 @@ class Keyring:
         key: bytes | None = self._keys.get("recipients", {}).get(0, {}).get(recipient)
         return key or self._make("recipients", 0, recipient)
 
-    def retire_epochs(self, epoch: int) -> None:
-        """Destroy the keys of every epoch but `epoch` and the one before it: what did not move is gone."""
+    def epochs_over(self, now: int, seconds: int) -> tuple[int, ...]:
+        """Return the epochs whose keys `retire_epochs` would destroy."""
+        return _over(self._reload(), now, seconds)
+
+    def retire_epochs(self, now: int, seconds: int) -> tuple[int, ...]:
+        """Destroy the keys of every epoch but the current one and the one before it, and return which: what did not
+        move is gone. Where epochs have got another length and are counted anew, those of the old count stay as long as
+        one before the current would have: until then an erasure still reaches what they name.
+
+        Args:
+            now: Unix seconds. seconds: how long an epoch is.
+        """
         with self._locked():
             keys = self._load()
-            dead = [known for known in keys["epochs"] if known < epoch - 1]
-            for known in dead:
-                del keys["epochs"][known]
-            if dead:
+            before = keys.get("counted")
+            if before != seconds:
+                keys["counted"] = seconds
+                kept = now + max(before or 0, seconds)
+                keys["until"] = {one: kept for one in keys["epochs"] if before and one != now // seconds}
+            over = _over(keys, now, seconds)
+            for epoch in over:
+                del keys["epochs"][epoch]
+            if over or before != seconds:
                 self._save(keys)
             self._keys = keys
+        return over
 
     def _make(self, family: str, group: int, name: str) -> bytes:
         with self._locked():
@@ -238,3 +254,12 @@ class Keyring:
 
 def _new() -> bytes:
     return os.urandom(KEY_BYTES)
+
+
+def _over(keys: Mapping[str, Any], now: int, seconds: int) -> tuple[int, ...]:
+    """Return the epochs that are over: none yet where they were counted in another length until now."""
+    epoch, until = now // seconds, keys.get("until", {})
+    if keys.get("counted", seconds) != seconds:
+        return ()
+    past = (one for one in sorted(keys["epochs"]) if one not in (epoch - 1, epoch))
+    return tuple(one for one in past if (until[one] <= now if one in until else one < epoch))

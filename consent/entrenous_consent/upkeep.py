@@ -35,7 +35,8 @@ def sweep(custody: Custody, now: int, *, audit_days: int = audit.RETENTION_DAYS)
     for log in audit.ended(custody.store.logs(), now, days=audit_days):
         _drop(custody, log, now)
     swept = custody.store.sweep(now)
-    custody.keyring.retire_epochs(now // custody.epoch)
+    if gone := custody.keyring.retire_epochs(now, custody.epoch):
+        _noted_rotation(custody, {"generation": custody.keyring.generation, "epochs": list(gone)}, now)
     custody.refresh()
     if rotation_due(custody.keyring, now):
         rotate(custody, now)
@@ -71,10 +72,13 @@ def rotate(custody: Custody, now: int) -> int:
     living = custody.store.rewrap(generation, partial(_rewrapped, custody, generation))
     custody.keyring.destroy_generations(generation)
     custody.counters.raise_withdrawals()
-    detail = {"generation": generation, "rewrapped": living}
+    _noted_rotation(custody, {"generation": generation, "rewrapped": living}, now)
+    return living
+
+
+def _noted_rotation(custody: Custody, detail: Mapping[str, object], now: int) -> None:
     entry = audit.entry("key.rotation", time=now, subject=b"", detail=detail)
     custody.store.transact([Append(audit.log_name(now), entry)], now=now, durable=True)
-    return living
 
 
 def _rewrapped(custody: Custody, generation: int, name: bytes, wrapped: bytes) -> bytes | None:

@@ -162,7 +162,7 @@ def held(holdings: Holdings) -> Held:
         months=tuple((log, audit.month_end(log) + policy.audit_days * _DAY) for log in store.logs()),
         reports=len(outbox),
         oldest_report=outbox[0].time if outbox else 0,
-        epochs=sum(epoch < now // policy.epoch - 1 for epoch in keyring.epochs()),
+        epochs=len(keyring.epochs_over(now, policy.epoch)),
         rewraps=rotation_due(keyring, now),
     )
 

@@ -21,6 +21,7 @@ from tests.unit.test_consent_custody import (
 )
 
 from entrenous_consent.errors import Unavailable
+from entrenous_consent.upkeep import sweep
 
 __all__ = ["before_commit", "custody", "host"]
 
@@ -90,6 +91,22 @@ def test_an_erasure_that_others_keep_undoing_is_not_confirmed(custody, monkeypat
     monkeypatch.setattr(custody.store, "transact", lambda writes, **_: "done")
     with pytest.raises(Unavailable, match="keeps changing under this erasure"):
         custody.erase(ADA, POLICY, NOW)
+
+
+def test_an_erasure_reaches_what_an_epoch_length_before_had_kept_while_its_keys_live(custody, host):
+    choose(custody, "history")
+    keep(custody, "history", b"hot", b"cold")
+    sweep(custody, NOW)
+    custody.prepare(LONGER, NOW)
+    sweep(custody, NOW)
+    assert custody.standing(ADA, LONGER, NOW) is None
+    assert len(host.rows()) > 0
+    assert custody.erase(ADA, LONGER, NOW) == "done"
+    assert host.rows() == {}
+    old = NOW // EPOCH
+    assert old in custody.keyring.epochs()
+    sweep(custody, NOW + 2 * EPOCH)
+    assert old not in custody.keyring.epochs()
 
 
 # Contributions

@@ -206,7 +206,7 @@ def test_processes_that_open_a_fresh_keyring_at_once_agree(tmp_path, processes):
 
 def test_a_retired_epoch_is_gone_for_good_in_every_object(keyring, path):
     past = {epoch: keyring.epoch_key("a", epoch) for epoch in (1, 2, 3)}
-    keyring.retire_epochs(3)
+    keyring.retire_epochs(3, 1)
     again = Keyring(path, ROOT)
     assert [again.past_epoch_key("a", epoch) for epoch in (1, 2, 3)] == [None, past[2], past[3]]
     assert keyring.past_epoch_key("a", 1) is None
@@ -216,10 +216,45 @@ def test_a_retired_epoch_is_gone_for_good_in_every_object(keyring, path):
 def test_an_object_that_still_remembers_a_retired_key_does_not_write_it_back(keyring, path):
     other = Keyring(path, ROOT)
     key = other.epoch_key("a", 1)
-    keyring.retire_epochs(3)
+    keyring.retire_epochs(3, 1)
     other.epoch_key("b", 3)
     assert Keyring(path, ROOT).past_epoch_key("a", 1) is None
     assert keyring.epoch_key("a", 1) != key
+
+
+def test_an_epoch_that_a_clock_ahead_began_is_kept(keyring):
+    for epoch in (1, 2, 3, 9):
+        keyring.epoch_key("a", epoch)
+    assert keyring.epochs_over(3, 1) == keyring.retire_epochs(3, 1) == (1,)
+    assert set(keyring.epochs()) == {2, 3, 9}
+    assert keyring.retire_epochs(3, 1) == ()
+
+
+@pytest.mark.parametrize(("before", "after"), [(10, 25), (25, 10)], ids=["lengthened", "shortened"])
+def test_keys_of_another_count_of_epochs_live_as_long_as_one_epoch_more(keyring, path, before, after):
+    now, old = 1000, {1000 // before - 1, 1000 // before}
+    for epoch in old:
+        keyring.epoch_key("a", epoch)
+    assert keyring.retire_epochs(now, before) == ()
+    keyring.epoch_key("a", now // after)
+    assert keyring.epochs_over(now, after) == keyring.retire_epochs(now, after) == ()
+    again = Keyring(path, ROOT)
+    again.retire_epochs(now + 24, after)
+    assert old <= set(again.epochs())
+    assert old == set(again.epochs_over(now + 25, after)) == set(again.retire_epochs(now + 25, after))
+    assert not old & set(again.epochs())
+
+
+def test_a_key_of_another_count_that_serves_anew_is_kept(keyring):
+    for epoch in (49, 50, 51):
+        keyring.epoch_key("a", epoch)
+    keyring.retire_epochs(510, 10)
+    assert keyring.retire_epochs(500, 10) == ()
+    assert keyring.retire_epochs(550, 11) == ()
+    assert set(keyring.epochs()) == {50, 51}
+    assert keyring.retire_epochs(561, 11) == ()
+    assert keyring.retire_epochs(572, 11) == (50,)
+    assert set(keyring.epochs()) == {51}
 
 
 def test_epochs_tell_what_another_object_made(keyring, path):

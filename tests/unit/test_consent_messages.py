@@ -155,7 +155,7 @@ def test_that_name_lasts_as_long_as_the_recipients_key_and_no_other_host_makes_i
     provider = MemoryKeyProvider()
     here = Keyring(tmp_path / "keyring", provider)
     name = recipient_id(here, MAILER, ADA)
-    here.retire_epochs(10**6)
+    here.retire_epochs(10**6, 1)
     assert recipient_id(Keyring(tmp_path / "keyring", provider), MAILER, ADA) == name
     assert recipient_id(Keyring(tmp_path / "other", MemoryKeyProvider()), MAILER, ADA) != name
 

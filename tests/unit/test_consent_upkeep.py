@@ -25,6 +25,23 @@ def test_what_lives_on_opens_after_a_rotation_and_the_old_key_is_gone(custody):
     assert entries(custody)[-1][2:] == ["key.rotation", b"", {"generation": 2, "rewrapped": 3}]
 
 
+def test_keys_of_epochs_that_are_over_go_with_an_entry_that_names_them(custody):
+    choose(custody, "history")
+    epoch = NOW // custody.epoch
+    later = (epoch + 2) * custody.epoch
+    custody.prepare(POLICY, later)
+    before = len(entries(custody))
+    sweep(custody, NOW)
+    assert [one[2] for one in entries(custody)[before:]] == ["key.rotation"]
+    sweep(custody, later)
+    logs = [audit.read_entry(data) for log in custody.store.logs() for data in custody.store.log(log)]
+    told = [one.detail for one in logs if one.kind == "key.rotation" and "epochs" in one.detail]
+    assert told == [{"generation": 2, "epochs": [epoch]}]
+    assert set(custody.keyring.epochs()) == {epoch + 2}
+    assert sweep(custody, later) == 0
+    assert sum(len(custody.store.log(log)) for log in custody.store.logs()) == len(logs)
+
+
 def test_another_process_writes_through_a_rotation(host, custody):
     other = host.custody()
     choose(other, "history")
