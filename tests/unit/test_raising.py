@@ -14,10 +14,11 @@ from tests.shop import DAY, Shop
 from entrenous import Client, Visitor
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.raising import arm
-from entrenous.webhooks import KEPT_SECONDS, parse_endpoint, verify_webhook
+from entrenous.webhooks import KEPT_SECONDS, parse_endpoint, signed_headers, verify_webhook
 from entrenous_consent.audit import read_entry
 from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavailable
 from entrenous_consent.messages import is_message, read_message
+from entrenous_consent.store import Emit
 
 HOUR = 3600
 CART = {"name": "cart", "kind": "cart_abandoned", "message": "reminder"}
@@ -108,7 +109,7 @@ def test_the_recipient_verifies_it_and_refuses_what_was_forged_or_replayed(maili
     mailing.clock.now += HOUR
     round_(client)
     [(_, headers, body)] = receiver.received
-    key, now = client.webhook_keys["reminder"], mailing.clock.now
+    key, now, keyring = client.webhook_keys["reminder"], mailing.clock.now, client._keyring
     assert verify_webhook(key, headers, body, now + 299).trigger == "cart"
     forged = {
         "later": (key, headers, body, now + 301),
@@ -117,6 +118,7 @@ def test_the_recipient_verifies_it_and_refuses_what_was_forged_or_replayed(maili
         "another time": (key, headers | {"webhook-timestamp": str(now + 1)}, body, now),
         "another id": (key, headers | {"webhook-id": "msg_" + "0" * 32}, body, now),
         "an id with a dot": (key, headers | {"webhook-id": headers["webhook-id"] + "." + str(now)}, body, now),
+        "an id that is not the message's": (key, signed_headers(keyring, MAILER, b"z" * 16, body, now), body, now),
         "no signature": (key, headers | {"webhook-signature": ""}, body, now),
         "a signature of another kind": (key, headers | {"webhook-signature": "v1,AAAA"}, body, now),
         "no base64": (key, headers | {"webhook-signature": "v1a,?"}, body, now),
@@ -142,6 +144,27 @@ def test_what_one_recipient_was_sent_convinces_no_other(mailing, receiver):
     assert len(set(client.webhook_keys.values())) == 2
     with pytest.raises(Unauthentic):
         verify_webhook(client.webhook_keys["delivery"], headers, body, mailing.clock.now)
+
+
+def test_no_message_goes_to_the_collector_and_no_report_to_a_recipient(mailing, receiver):
+    taken: list[bytes] = []
+
+    class Sink:
+        def deliver(self, report: bytes, signature: str) -> None:
+            taken.append(report)
+
+    trigger(mailing, CART)
+    webhooks = {"reminder": receiver.url}
+    client = mailing.open(crowd=True, collector=Sink(), release_seconds=0, message_seconds=0, webhooks=webhooks)
+    filled(consenting(client))
+    mailing.clock.now += HOUR
+    client.raise_messages()
+    emitted = [Emit(b"r" * 16, b"\x80", 1), Emit(b"m" * 16, b'{"type":"message.', 1)]
+    client._engine.custody.store.transact(emitted, now=mailing.clock.now, durable=True)
+    assert client.send().data == {"sent": 1}
+    assert taken == [b"\x80"]
+    assert client.send_messages().data == {"sent": 1}, "what does not read stays"
+    assert [one.trigger for one in receiver.told()] == ["cart"]
 
 
 def test_a_purchase_before_it_falls_due_disarms_it(mailing, receiver):
