@@ -8,7 +8,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-__all__ = ["STATUS", "Problem", "answer", "problem"]
+from entrenous import Outcome
+
+__all__ = ["STATUS", "Problem", "answer", "only", "outcome_of", "problem", "problem_of"]
 
 STATUS: Mapping[str, int] = {
     "malformed": 400,
@@ -43,3 +45,36 @@ def problem(code: str, message: str) -> Response:
     """Return the answer to a request that is refused."""
     headers = {"Retry-After": "1"} if code == "unavailable" else {}
     return answer({"error": {"code": code, "message": message}}, status=STATUS[code], headers=headers)
+
+
+_CODES = {
+    "unavailable": "unavailable",
+    "malformed": "malformed",
+    "bad_identifier": "malformed",
+    "forbidden": "forbidden",
+}
+
+
+def problem_of(outcome: Outcome) -> Problem:
+    """Return the refusal that an outcome that was not accepted comes to."""
+    return Problem(_CODES.get(outcome.cause, "fault"), outcome.message or outcome.cause)
+
+
+def only(body: Mapping[str, Any], *known: str) -> None:
+    """Refuse a body with a key that is not `known`.
+
+    Raises:
+        Problem: `malformed`.
+    """
+    if not body.keys() <= set(known):
+        raise Problem("malformed", f"the body has a key that is not known here; known: {', '.join(known)}")
+
+
+def outcome_of(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as it is answered, without its data."""
+    told: dict[str, Any] = {"accepted": outcome.accepted}
+    if outcome.cause:
+        told["cause"] = outcome.cause
+    if outcome.message:
+        told["message"] = outcome.message
+    return told

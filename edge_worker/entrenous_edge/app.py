@@ -20,10 +20,11 @@ from starlette.routing import Route
 
 from entrenous import Client, Decision, Outcome, Visitor
 from entrenous_consent.signals import gpc_objects
-from entrenous_edge.answers import STATUS, Problem, answer, problem
+from entrenous_edge.answers import STATUS, Problem, answer, only, outcome_of, problem, problem_of
 from entrenous_edge.bodies import read_json
 from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, TOKEN_HEADER, VISITOR_HEADER, Door, new_cookie
 from entrenous_edge.metrics import Metrics
+from entrenous_edge.preferences import Preferences
 
 __all__ = ["Worker", "public_app"]
 
@@ -102,17 +103,17 @@ class Worker:
         """Answer one or several decisions for one visitor."""
         self.door.check_key(request)
         body = await read_json(request)
-        _only(body, "decisions", "visitor", "context", "minor")
+        only(body, "decisions", "visitor", "context", "minor")
         names, context = body.get("decisions"), body.get("context", {})
         if not isinstance(names, list) or not names or len(names) > _MOST_DECISIONS:
             raise Problem("malformed", f"decisions: expected 1 to {_MOST_DECISIONS} names")
         if not all(isinstance(name, str) for name in names) or not isinstance(context, dict):
             raise Problem("malformed", "decisions: expected names; context: an object")
-        identifier = await self._asking(request, body)
+        identifier = await self.asking(request, body)
         found = {name: _told(self._decide(request, identifier, name, context)) for name in names}
         return answer({"decisions": found})
 
-    async def _asking(self, request: Request, body: Mapping[str, Any]) -> str | None:
+    async def asking(self, request: Request, body: Mapping[str, Any]) -> str | None:
         """Return who asks, or is spoken of; None for a minor, of whom nothing is kept: what was, goes, if it is proven
         who they are. A bare identifier proves nothing, and erases nothing, nor does another site's page."""
         asking, minor = self.door.asking(request, body.get("visitor")), body.get("minor", False)
@@ -128,7 +129,7 @@ class Worker:
     def _decide(self, request: Request, identifier: str | None, name: str, context: Mapping[str, Any]) -> Decision:
         if identifier is None:
             decision = _MINOR
-        elif not identifier or self._objects(request, identifier):
+        elif not identifier or self.objects(request, identifier):
             known = name in self._names()
             decision = _NOBODY if known else Decision(None, "ERROR", "unknown_decision")
         else:
@@ -143,7 +144,7 @@ class Worker:
         """Take in events of one visitor, or of several in `batches`."""
         self.door.check_key(request)
         body = await read_json(request)
-        _only(body, "visitor", "events", "minor", "batches")
+        only(body, "visitor", "events", "minor", "batches")
         batches = body.get("batches", [body])
         if "batches" in body and len(body) > 1:
             raise Problem("malformed", "batches: stand alone")
@@ -151,17 +152,17 @@ class Worker:
             raise Problem("malformed", "batches: expected objects")
         told = []
         for batch in batches:
-            _only(batch, "visitor", "events", "minor")
+            only(batch, "visitor", "events", "minor")
             events = batch.get("events")
             if not isinstance(events, list) or not events or len(events) > _MOST_EVENTS:
                 raise Problem("malformed", f"events: expected 1 to {_MOST_EVENTS}")
-            told.append((await self._asking(request, batch), events))
+            told.append((await self.asking(request, batch), events))
         if sum(len(events) for _, events in told) > _MOST_EVENTS:
             raise Problem("malformed", f"events: expected at most {_MOST_EVENTS} in all")
         outcomes = await run_in_threadpool(
             lambda: [
                 self._observe(visitor, events)
-                if visitor and not self._objects(request, visitor)
+                if visitor and not self.objects(request, visitor)
                 else [_REFUSED if visitor is not None else _MINORS] * len(events)
                 for visitor, events in told
             ]
@@ -171,13 +172,13 @@ class Worker:
         self.metrics.events(taken, len(flat) - taken)
         if any(outcome.cause == "unavailable" for outcome in flat):
             raise Problem("unavailable", "the store can't be written now: send these events again")
-        given = [[_outcome(outcome) for outcome in some] for some in outcomes]
+        given = [[outcome_of(outcome) for outcome in some] for some in outcomes]
         return answer({"outcomes": given} if "batches" in body else {"outcomes": given[0]})
 
     def _observe(self, identifier: str, events: list[Any]) -> list[Outcome]:
         return self.client.visitor(identifier).observe_all(events)
 
-    def _objects(self, request: Request, identifier: str) -> bool:
+    def objects(self, request: Request, identifier: str) -> bool:
         """Say whether this visitor objects: their browser does, and no choice of theirs outweighs that."""
         return _gpc(request) and not self.client.visitor(identifier).chose_over_gpc()
 
@@ -186,11 +187,11 @@ class Worker:
         cookie."""
         self.door.check_key(request)
         body = await read_json(request)
-        _only(body, "choices", "tcf", "gpp", "gpc", "consent_mode", "cmp")
+        only(body, "choices", "tcf", "gpp", "gpc", "consent_mode", "cmp")
         gpc = _gpc(request)
         told = self.client.preview(body, gpc=gpc)
         if not told.accepted:
-            raise _problem_of(told)
+            raise problem_of(told)
         self.door.refuse_bare(request)
         asking = self.door.asking(request)
         if asking.proven:
@@ -203,9 +204,9 @@ class Worker:
             value, identifier = new_cookie()
         outcome = await run_in_threadpool(lambda: self.client.visitor(identifier).signal(body, gpc=gpc))
         if not outcome.accepted:
-            raise _problem_of(outcome)
+            raise problem_of(outcome)
         self.metrics.consent()
-        given = answer(_outcome(outcome))
+        given = answer(outcome_of(outcome))
         if value:
             given.set_cookie(
                 COOKIE, value, max_age=_COOKIE_DAYS * 86_400, secure=True, httponly=True, samesite="lax", path="/"
@@ -221,20 +222,20 @@ class Worker:
         if asking.proven:
             outcome = await run_in_threadpool(self.client.visitor(asking.identifier).choices)
             if not outcome.accepted:
-                raise _problem_of(outcome)
+                raise problem_of(outcome)
             told = {key: outcome.data[key] for key in ("granted", "refused", "ask")}
         else:
             refused = sorted(policy.purposes) if request.cookies.get(REFUSED_COOKIE) else []
             told = {"granted": [], "refused": refused, "ask": sorted({*policy.purposes} - {*refused})}
-        if self._objects(request, asking.identifier):
+        if self.objects(request, asking.identifier):
             told["granted"] = []
             told["ask"] = told["ask"] if policy.signals.gpc_yields_to_later_choice else []
         return answer(told)
 
     async def object(self, request: Request) -> Response:
         """Take in an objection to some purposes, or to all, of whoever asks, if that is proven."""
-        visitor, body = self._proven(request), await read_json(request)
-        _only(body, "purposes")
+        visitor, body = self.proven(request), await read_json(request)
+        only(body, "purposes")
         purposes = body.get("purposes")
         if purposes is not None and (not isinstance(purposes, list) or not all(isinstance(p, str) for p in purposes)):
             raise Problem("malformed", "purposes: expected an array of purposes, or nothing for all")
@@ -242,8 +243,8 @@ class Worker:
 
     async def correct(self, request: Request) -> Response:
         """Put right what is kept about whoever asks, if that is proven."""
-        visitor, body = self._proven(request), await read_json(request)
-        _only(body, "corrections")
+        visitor, body = self.proven(request), await read_json(request)
+        only(body, "corrections")
         corrections = body.get("corrections")
         if not isinstance(corrections, dict):
             raise Problem("malformed", "corrections: expected an object of features")
@@ -252,63 +253,68 @@ class Worker:
     async def _done(self, work: Callable[[Any], Outcome], what: Any) -> Response:
         outcome = await run_in_threadpool(work, what)
         if not outcome.accepted:
-            raise _problem_of(outcome)
+            raise problem_of(outcome)
         pending = 202 if outcome.cause == "pending" else 200
-        return answer({**_outcome(outcome), **(outcome.data or {})}, status=pending)
+        return answer({**outcome_of(outcome), **(outcome.data or {})}, status=pending)
 
     async def export(self, request: Request) -> Response:
         """Return everything kept about whoever asks, if that is proven."""
-        visitor = self._proven(request)
+        visitor = self.proven(request)
         outcome = await run_in_threadpool(visitor.export)
         if not outcome.accepted:
-            raise _problem_of(outcome)
+            raise problem_of(outcome)
         return answer(outcome.data)
 
     async def erase(self, request: Request) -> Response:
         """Erase everything kept about whoever asks, if that is proven."""
-        visitor = self._proven(request)
+        visitor = self.proven(request)
         outcome = await run_in_threadpool(visitor.erase)
         if not outcome.accepted:
-            raise _problem_of(outcome)
-        given = answer(_outcome(outcome), status=202 if outcome.cause == "pending" else 200)
+            raise problem_of(outcome)
+        given = answer(outcome_of(outcome), status=202 if outcome.cause == "pending" else 200)
         if self.door.asking(request).by_cookie:
             given.delete_cookie(COOKIE, secure=True, httponly=True, samesite="lax", path="/")
         return given
 
     async def segments(self, request: Request) -> Response:
         """Return the segments that whoever asks is in, if that is proven; none where their browser objects."""
-        visitor = self._proven(request)
-        if self._objects(request, self.door.proven(request).identifier):
+        visitor = self.proven(request)
+        if self.objects(request, self.door.proven(request).identifier):
             return answer({"segments": []})
         return await self._asked(visitor.segments)
 
     async def triggers(self, request: Request) -> Response:
         """Return what is due now and the page's to act on, of whoever asks, if that is proven; it is raised thereby."""
-        visitor, body = self._proven(request), await read_json(request)
-        _only(body, "utc_offset")
-        if self._objects(request, self.door.proven(request).identifier):
+        visitor, body = self.proven(request), await read_json(request)
+        only(body, "utc_offset")
+        if self.objects(request, self.door.proven(request).identifier):
             return answer({"triggers": []})
         if "utc_offset" in body:
             told = await run_in_threadpool(visitor.tell_offset, body["utc_offset"])
             if not told.accepted and told.cause != "consent_missing":
-                raise _problem_of(told)
+                raise problem_of(told)
         return await self._asked(visitor.triggers)
 
     async def recipient(self, request: Request) -> Response:
         """Return what a recipient of messages knows whoever asks by, if that is proven and granted."""
-        visitor, body = self._proven(request), await read_json(request)
-        _only(body, "recipient")
-        if self._objects(request, self.door.proven(request).identifier):
-            return answer(_outcome(_REFUSED))
+        visitor, body = self.proven(request), await read_json(request)
+        only(body, "recipient")
+        if self.objects(request, self.door.proven(request).identifier):
+            return answer(outcome_of(_REFUSED))
         return await self._asked(visitor.recipient_id, body.get("recipient"))
 
     async def _asked(self, work: Callable[..., Outcome], *what: Any) -> Response:
         outcome = await run_in_threadpool(work, *what)
         if not outcome.accepted and outcome.cause != "consent_missing":
-            raise _problem_of(outcome)
-        return answer(outcome.data if outcome.accepted else _outcome(outcome))
+            raise problem_of(outcome)
+        return answer(outcome.data if outcome.accepted else outcome_of(outcome))
 
-    def _proven(self, request: Request) -> Visitor:
+    def proven(self, request: Request) -> Visitor:
+        """Return whoever asks, if that is proven.
+
+        Raises:
+            Problem: it is not, or the publishable key is none.
+        """
         self.door.check_key(request)
         return self.client.visitor(self.door.proven(request).identifier)
 
@@ -335,6 +341,7 @@ class _FlagProblem(Exception):
 
 def public_app(worker: Worker) -> Starlette:
     """Return the application of the public port."""
+    preferences = Preferences(worker)
     routes = [
         ("/ofrep/v1/evaluate/flags/{key}", worker.flag, ["POST"]),
         ("/ofrep/v1/evaluate/flags", worker.flags, ["POST"]),
@@ -349,6 +356,8 @@ def public_app(worker: Worker) -> Starlette:
         ("/v1/segments", worker.segments, ["GET"]),
         ("/v1/triggers", worker.triggers, ["POST"]),
         ("/v1/recipient", worker.recipient, ["POST"]),
+        ("/v1/preferences", preferences.told, ["GET"]),
+        ("/v1/preferences", preferences.tell, ["POST"]),
         ("/livez", worker.livez, ["GET"]),
         ("/readyz", worker.readyz, ["GET"]),
     ]
@@ -394,35 +403,11 @@ async def unrouted(_: Request, error: Exception) -> Response:
 
 _REFUSED = Outcome(False, "consent_missing")
 _MINORS = Outcome(False, "minor")
-_CODES = {
-    "unavailable": "unavailable",
-    "malformed": "malformed",
-    "bad_identifier": "malformed",
-    "forbidden": "forbidden",
-}
-
-
-def _problem_of(outcome: Outcome) -> Problem:
-    return Problem(_CODES.get(outcome.cause, "fault"), outcome.message or outcome.cause)
 
 
 def _gpc(request: Request) -> bool:
     """Say whether the browser objects by Global Privacy Control: of several headers, one that does is enough."""
     return any(gpc_objects(value) for value in request.headers.getlist("sec-gpc"))
-
-
-def _only(body: Mapping[str, Any], *known: str) -> None:
-    if not body.keys() <= set(known):
-        raise Problem("malformed", f"the body has a key that is not known here; known: {', '.join(known)}")
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    told: dict[str, Any] = {"accepted": outcome.accepted}
-    if outcome.cause:
-        told["cause"] = outcome.cause
-    if outcome.message:
-        told["message"] = outcome.message
-    return told
 
 
 def _told(decision: Decision) -> dict[str, Any]:

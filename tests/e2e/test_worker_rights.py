@@ -143,7 +143,7 @@ def test_nobody_waits_while_what_was_kept_of_a_minor_is_erased():
     async def ask() -> str | None:
         token = make_token(TOKEN_KEY, "child", now=0).encode()
         request = Request({"type": "http", "method": "POST", "headers": [(b"entrenous-token", token)]})
-        asking = Worker(Slow(), Door((), TOKEN_KEY, (), lambda: 0), Metrics())._asking(request, {"minor": True})
+        asking = Worker(Slow(), Door((), TOKEN_KEY, (), lambda: 0), Metrics()).asking(request, {"minor": True})
         erasing = asyncio.create_task(asking)
         await asyncio.sleep(0)
         released.set()

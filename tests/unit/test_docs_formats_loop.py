@@ -43,6 +43,7 @@ from entrenous_edge.app import Worker, public_app
 from entrenous_edge.config import EdgeConfig, read_config
 from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, TOKEN_HEADER, VISITOR_HEADER, Door
 from entrenous_edge.metrics import Metrics
+from entrenous_edge.preferences import Preferences
 from entrenous_evaluation import collector
 from entrenous_evaluation.answer import parse_costs
 from entrenous_evaluation.collector import CollectorConfig, collector_app, read_collector_config
@@ -311,14 +312,17 @@ def test_the_headers_and_cookies_of_the_worker_are_named():
         assert f"`{cookie}`" in HTTP
 
 
-@pytest.mark.parametrize("handler", [Worker.decide, Worker.events, Worker.consent])
+_ROUTES = {"tell": "preferences"}
+
+
+@pytest.mark.parametrize("handler", [Worker.decide, Worker.events, Worker.consent, Preferences.tell])
 def test_every_key_of_a_body_is_described(handler: Callable[..., Any]):
     known = {
         key
-        for call in re.findall(r"_only\(\w+, ([^)]*)\)", inspect.getsource(handler))
+        for call in re.findall(r"\bonly\(\w+, ([^)]*)\)", inspect.getsource(handler))
         for key in re.findall(r'"(\w+)"', call)
     }
-    (row,) = subsection(HTTP, "| route | body")[f"POST /v1/{handler.__name__}"]
+    (row,) = subsection(HTTP, "| route | body")[f"POST /v1/{_ROUTES.get(handler.__name__, handler.__name__)}"]
     assert known == set(re.findall(r"`(\w+)`", row.split(" | ")[1]))
     assert known - {"batches"} <= subsection(HTTP, "| key | type").keys()
 
