@@ -371,6 +371,30 @@ def test_a_message_that_the_policy_names_no_more_is_not_sent(mailing, receiver):
     assert messages(client) == []
 
 
+def test_what_is_armed_is_gone_when_nothing_can_come_of_it_any_more(mailing, receiver):
+    client = opened(mailing, receiver)
+    visitor = consenting(client, personalize=False)
+
+    def rows() -> int:
+        return client._engine.custody.store.census(mailing.clock.now).rows
+
+    before = rows()
+    filled(visitor)
+    assert rows() == before + 1
+    mailing.clock.now += HOUR + 72 * HOUR
+    assert rows() == before + 1
+    mailing.clock.now += 1
+    assert rows() == before
+
+
+def test_an_event_that_a_withdrawal_overtook_was_not_taken_in(mailing, receiver, monkeypatch):
+    client = opened(mailing, receiver)
+    visitor = consenting(client, personalize=False)
+    assert visitor.observe("add_to_cart").accepted
+    monkeypatch.setattr(client._engine.custody, "save", lambda *_, **__: "dropped")
+    assert visitor.observe("add_to_cart").cause == "consent_missing"
+
+
 # Whom, when, how often
 
 
