@@ -34,7 +34,7 @@ from entrenous.sending import HttpSink, Sink, public_key, send
 from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
 from entrenous.visitor import Visitor
-from entrenous.webhooks import parse_endpoints, send_messages, tidy_messages, webhook_key
+from entrenous.webhooks import parse_endpoints, send_messages, sending_alone, tidy_messages, webhook_key
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
 from entrenous_consent.files import KEYRING, ROOT_KEY, STORE
@@ -65,7 +65,7 @@ class Client:
         self._process, self._closing, self._closed = os.getpid(), files, threading.Lock()
         self._keyring, self._sink, self._engine.crowd = keyring, sink, config.crowd
         self._endpoints = parse_endpoints(config.webhooks)
-        self._courier = config.courier
+        self._courier, self._state = config.courier, config.state
         self._flusher = self._updater = self._releaser = self._sweeper = self._messenger = None
         if config.flush_seconds > 0:
             self._flusher = Repeated(self._tick, config.flush_seconds, "flush")
@@ -294,7 +294,8 @@ class Client:
         """Send the messages that wait in the outbox to their recipients. Never raises.
 
         Returns:
-            Accepted, with `data` of `sent`, how many were received; else the cause, and what was not still waits.
+            Accepted, with `data` of `sent`, how many were received; else the cause (`busy` while another process of
+            this host sends), and what was not still waits.
         """
         if self._process != os.getpid():
             return _ORPHANED
@@ -303,9 +304,10 @@ class Client:
             return _ONE_PERSON
 
         def work() -> dict[str, Any]:
-            sent, refused = send_messages(
-                engine.custody, engine.active.policy, self._endpoints, self._courier, engine.clock()
-            )
+            with sending_alone(self._state):
+                sent, refused = send_messages(
+                    engine.custody, engine.active.policy, self._endpoints, self._courier, engine.clock()
+                )
             if refused is not None:
                 raise refused
             return {"sent": sent}
@@ -398,7 +400,7 @@ class Client:
 
     def _message(self) -> bool:
         made, sent = self.raise_messages(), self.send_messages()
-        return made.accepted and sent.accepted
+        return made.accepted and (sent.accepted or sent.cause == "busy")
 
     @staticmethod
     def _answered(work: Callable[[], dict[str, Any]]) -> Outcome:

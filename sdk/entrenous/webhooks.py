@@ -11,22 +11,27 @@ followed, an address holds no more than a host and a path, and its host is the o
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import ssl
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from entrenous.updates.retained import Busy
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Malformed, Refusal, Unauthentic, Unavailable
+from entrenous_consent.files import reaching
 from entrenous_consent.keys import Keyring
 from entrenous_consent.messages import ENDS, Told, is_message, read_message
 from entrenous_consent.points import sound_point
@@ -41,6 +46,7 @@ __all__ = [
     "parse_endpoint",
     "parse_endpoints",
     "send_messages",
+    "sending_alone",
     "signed_headers",
     "tidy_messages",
     "verify_webhook",
@@ -215,6 +221,24 @@ def verify_webhook(key: str, headers: Mapping[str, str], body: bytes, now: int) 
             raise refused
         return told
     raise refused
+
+
+@contextmanager
+def sending_alone(directory: Path) -> Iterator[None]:
+    """Hold off the other processes of this host: two that send at once would send everything twice.
+
+    Args:
+        directory: of the store.
+
+    Raises:
+        Busy: another process sends. Unavailable: the disk can't be used.
+    """
+    with reaching(directory), (directory / "messages.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy("another process sends", place="messages", remedy="what waits is on its way") from error
+        yield
 
 
 def send_messages(

@@ -622,6 +622,27 @@ def test_who_can_not_be_reached_is_tried_again(mailing, receiver):
     assert client.outbox()[0].sent == 0
 
 
+def test_one_process_of_a_host_sends_at_a_time(mailing, receiver):
+    client = opened(mailing, receiver)
+    other = mailing.open_as_is(crowd=True, release_seconds=0, message_seconds=0, webhooks={"reminder": receiver.url})
+    filled(consenting(client))
+    mailing.clock.now += HOUR
+    client.raise_messages()
+    real, told = client._courier, []
+
+    class Asking:
+        def deliver(self, endpoint, body, headers):
+            told.append(other.send_messages().cause)
+            told.append(other._message())
+            real.deliver(endpoint, body, headers)
+
+    client._courier = Asking()
+    assert client.send_messages().data == {"sent": 1}
+    assert told == ["busy", True], "what another sends is no failure"
+    assert other.send_messages().data == {"sent": 0}
+    assert len(receiver.received) == 1
+
+
 def test_the_workers_own_round_raises_and_sends(mailing, receiver):
     import time
 
