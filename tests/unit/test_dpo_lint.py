@@ -12,7 +12,7 @@ import pytest
 
 from entrenous_consent.dpo.lint import findings_sections, lint, lint_document
 from entrenous_consent.dpo.rendering import render
-from entrenous_consent.dpo.rules import LEVELS, SURENESS, rules
+from entrenous_consent.dpo.rules import EEA, LEVELS, SURENESS, rules
 from entrenous_consent.dpo.words import LANGUAGES, load_words, read_catalog
 from entrenous_consent.policy import PrivacyPolicy, parse_policy
 
@@ -24,6 +24,10 @@ CATALOG = read_catalog((files("entrenous_consent.dpo") / "catalog" / "lint.toml"
 HEALTH = ('category = "user.behavior.purchase_history"', 'category = "user.health_and_medical"')
 INFERRED = ("retention_days = 90", 'retention_days = 90\ninfers = ["user.health_and_medical"]')
 EXPLICIT = ("[purposes.history]", "[purposes.history]\nexplicit_consent = true")
+ON_CONTRACT = (
+    'tcf_purposes = [1, 5]\ndpv = "dpv:Personalisation"\nlegal_basis = "consent"',
+    'legal_basis = "contract"',
+)
 MESSAGE = '[[messages]]\nname = "m"\npurpose = "measure"\nrecipient = "Carrier"\n'
 RECIPIENT = '[[recipients]]\nname = "Carrier"\ncontact = "c"\n'
 ABROAD = RECIPIENT + 'country = "US"\n'
@@ -32,10 +36,11 @@ INTERESTED = ("[purposes.improve]", '[purposes.improve]\ninterest = "that the sh
 IMPROVE = 'legal_basis = "consent"\nterminal = "none"'
 MEASURE = 'tcf_purposes = [1, 8]\ndpv = "dpv:ServiceUsageAnalytics"\nlegal_basis = "consent"\nterminal = "consent"'
 EXEMPT = MEASURE.replace('terminal = "consent"', 'terminal = "exempt"\nterminal_ground = "audience measurement"')
+REPORTLESS = (TEXT[TEXT.index("[[reports]]") : TEXT.index("[[features]]")], "")
 ALONE_EXEMPT = [
     (MEASURE, EXEMPT),
     ('data_use = "personalize.content"', 'data_use = "essential.service"'),
-    (TEXT[TEXT.index("[[reports]]") : TEXT.index("[[features]]")], ""),
+    REPORTLESS,
 ]
 """Audience measurement and nothing else."""
 OF_MEASURE = """[[features]]
@@ -45,6 +50,8 @@ category = "user.behavior"
 source = "s"
 retention_days = """
 OF_IMPROVE = OF_MEASURE.replace('"measure"', '"improve"')
+HALF_A_YEAR = "\nconsent_version = 1\nlifetime_days = 180"
+OPENED = 'legal_basis = "contract"\nterminal = "consent"'
 INTEREST = IMPROVE.replace('"consent"', '"legitimate_interests"')
 BOUGHT = 'category = "user.behavior.purchase_history"'
 
@@ -70,6 +77,7 @@ FAILS: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "silence": [
         ([(IMPROVE, f'{IMPROVE}\nasked = "by_silence"')], "purposes.improve.asked"),
         ([(IMPROVE, f'{IMPROVE}\nasked = "preselected"')], "purposes.improve.asked"),
+        ([(IMPROVE, OPENED + '\nasked = "preselected"')], "purposes.improve.asked"),
     ],
     "terminal_ground": [
         (
@@ -86,24 +94,35 @@ FAILS: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
             [(IMPROVE, 'legal_basis = "consent"\nterminal = "exempt"\nterminal_ground = "our legitimate interest"')],
             "purposes.improve.terminal_ground",
         ),
-        (
-            [
-                (IMPROVE, 'legal_basis = "legitimate_interests"\nterminal = "none"'),
-                ("tcf_purposes = [1, 10]", "tcf_purposes = [5]"),
-                INTERESTED,
-            ],
-            "purposes.improve.legal_basis",
+        *(
+            (
+                [(IMPROVE, INTEREST), ("tcf_purposes = [1, 10]", f"tcf_purposes = [{one}]"), INTERESTED],
+                "purposes.improve.legal_basis",
+            )
+            for one in (3, 4, 5, 6)
         ),
     ],
-    "exempt_measurement": [([(MEASURE, EXEMPT)], "purposes.measure.terminal")],
+    "exempt_measurement": [
+        ([(MEASURE, EXEMPT)], "purposes.measure.terminal"),
+        ([*ALONE_EXEMPT, ('"train_ai_system"', '"personalize.content"')], "purposes.measure.terminal"),
+        ([*ALONE_EXEMPT, ('"train_ai_system"', '"marketing.advertising"')], "purposes.measure.terminal"),
+    ],
     "unkeyed": [
         ([('method = "hmac"', 'method = "hash"')], "identifiers[0].method"),
         ([('method = "hmac"', 'method = "none"')], "identifiers[0].method"),
     ],
-    "short_key": [([("key_bits = 256", "key_bits = 127")], "identifiers[0].key_bits")],
+    "short_key": [
+        ([("key_bits = 256", "key_bits = 127")], "identifiers[0].key_bits"),
+        ([("key_bits = 256", "key_bits = 127"), ('"hmac"', '"encryption"')], "identifiers[0].key_bits"),
+    ],
     "key_beside": [([('key_kept = "apart"', 'key_kept = "beside"')], "identifiers[0].key_kept")],
-    "special": [([HEALTH], "features[3].category"), ([INFERRED], "features[3].infers")],
+    "special": [
+        ([HEALTH], "features[3].category"),
+        ([INFERRED], "features[3].infers"),
+        ([HEALTH, EXPLICIT, ON_CONTRACT], "features[3].category"),
+    ],
     "transfer": [
+        *(([before_signals(RECIPIENT + f'country = "{one}"\n')], "recipients[0].country") for one in ("CH", "GB")),
         ([before_signals(ABROAD)], "recipients[0].country"),
         ([before_signals(ABROAD + TRANSFER)], "transfers[0].kind"),
         ([before_signals(f'{ABROAD}{TRANSFER}kind = "derogation"\n')], "transfers[0].kind"),
@@ -126,6 +145,7 @@ FAILS: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "choice_lifetime": [
         ([("lifetime_days = 180", "lifetime_days = 179")], "purposes.personalize.lifetime_days"),
         ([("lifetime_days = 180", "lifetime_days = 187")], "purposes.improve.lifetime_days"),
+        ([(IMPROVE, OPENED), ("lifetime_days = 180", "lifetime_days = 187")], "purposes.improve.lifetime_days"),
     ],
     "decides_alone": [
         ([('effect = "offer"', f'effect = "{effect}"')], "decisions[0].alone")
@@ -263,6 +283,58 @@ def test_near_misses_are_let_pass():
 def test_a_feature_that_reads_the_terminal_is_no_matter_where_consent_opens_it():
     assert found(parse_policy(TEXT.encode()), "terminal_ground") == []
     assert 'category = "user.behavior.browsing_history"' in TEXT
+
+
+NEAR = {
+    "storing on the terminal by consent, whatever the basis": (
+        "terminal_interest",
+        [(IMPROVE, INTEREST.replace('terminal = "none"', 'terminal = "consent"')), INTERESTED],
+    ),
+    "consent that tells of purpose 5": ("terminal_interest", [("tcf_purposes = [1, 10]", "tcf_purposes = [5]")]),
+    "a choice on a contract": (
+        "choice_lifetime",
+        [(f"{IMPROVE}{HALF_A_YEAR}", IMPROVE.replace('"consent"', '"contract"') + HALF_A_YEAR.replace("180", "400"))],
+    ),
+    "an interest that is named where nothing is exempt": (
+        "terminal_interest",
+        [(IMPROVE, f'{IMPROVE}\nterminal_ground = "our legitimate interest"')],
+    ),
+    "a message to the controller itself": (
+        "register_empty",
+        [before_signals(MESSAGE.replace("Carrier", "Demo Shop (fictional)"))],
+    ),
+    "an identifier without a key": ("short_key", [('"hmac"', '"hash"'), ("key_bits = 256", "key_bits = 0")]),
+    "a telling name of special data": ("telling_name", [('name = "bought_*"', 'name = "bought_halal_*"'), HEALTH]),
+    "no report and no bound": ("lifetime_epsilon", [REPORTLESS, ("lifetime_epsilon = 12.0\nsecurity", "security")]),
+    "a recipient in France": ("transfer", [before_signals(RECIPIENT + 'country = "FR"\n')]),
+    "a recipient of no country": ("transfer", [before_signals(RECIPIENT)]),
+}
+"""Policies that come close to failing a rule and do not."""
+
+
+@pytest.mark.parametrize("near", NEAR)
+def test_what_comes_close_to_failing_a_rule_passes_it(near):
+    rule, changes = NEAR[near]
+    assert found(changed(changes), rule) == []
+
+
+def test_a_derogation_is_told_apart_from_a_safeguard_that_is_not_named():
+    told = [
+        [
+            one.finding.said
+            for one in lint(changed([before_signals(ABROAD + TRANSFER + kind)]))
+            if one.rule.id == "transfer"
+        ]
+        for kind in ("", 'kind = "derogation"\n')
+    ]
+    assert told == [["found"], ["derogation"]]
+
+
+def test_every_country_of_the_eea_is_one_and_no_other():
+    union = "AT|BE|BG|CY|CZ|DE|DK|EE|ES|FI|FR|GR|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|SI|SK"
+    letters = [chr(one) for one in range(ord("A"), ord("Z") + 1)]
+    inside = {first + second for first in letters for second in letters if EEA.fullmatch(first + second)}
+    assert inside == {*union.split("|"), "IS", "LI", "NO"}
 
 
 @pytest.mark.parametrize("folder", PACKAGED)
