@@ -15,7 +15,7 @@ __all__ = ["segments"]
 
 _SAID = {
     "en": ("rule", "a feature of kind {kinds}{events} in the place of {part}", ", of {events}", "threshold"),
-    "fr": ("règle", "une variable de type {kinds}{events} à la place de {part}", ", de {events}", "seuil"),
+    "fr": ("règle", "une caractéristique de type {kinds}{events} à la place de {part}", ", de {events}", "seuil"),
 }
 
 

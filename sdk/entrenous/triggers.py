@@ -14,7 +14,7 @@ trigger with a `message` is told to that message's recipient, by the worker; one
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -107,7 +107,7 @@ class Trigger:
             the first and the last no more than `within` apart. unless: events that disarm it.
         delay: from the last of them until it falls due. lasting: from then on, until it is let go.
         cap: how often it may be raised. quiet: when it may not. exclude: the rule for who is left out.
-        en, fr: what it is called, for people.
+        en, fr: what it is called, for people. stamp: eight bytes that change when the declaration does.
     """
 
     name: str
@@ -126,6 +126,10 @@ class Trigger:
     cap: Limit | None = None
     quiet: Quiet | None = None
     exclude: tuple[Any, ...] | None = None
+    stamp: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stamp", sha256(pack(self.as_table())).digest()[:8])
 
     def arms(self, event: Event) -> bool:
         """Say whether it begins with this event."""
@@ -139,11 +143,6 @@ class Trigger:
     def reach(self) -> int:
         """How long after an event nothing can come of it any more."""
         return self.within + self.delay + self.lasting
-
-    @property
-    def stamp(self) -> bytes:
-        """Eight bytes that change when the declaration does."""
-        return sha256(pack(self.as_table())).digest()[:8]
 
     def as_table(self) -> dict[str, Any]:
         """Return it as the manifest holds it."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KILLS = 30
+KILLS = 20
 
 
 def test_every_message_leaves_under_one_id_after_every_kill(tmp_path: Path):
