@@ -25,10 +25,23 @@ CANARY = "canary-ada.lovelace@example.org"
 TCF = json.loads((Path(__file__).parents[1] / "vectors" / "tcf.json").read_text())["golden"][1]["text"]
 GPP = json.loads((Path(__file__).parents[1] / "vectors" / "gpp.json").read_text())["golden"][0]["text"]
 OF_A_VISITOR = ("export", "object", "correct", "consent-receipt", "erase")
-OF_A_STORE = ("retention", "rotate", "egress", "audit show", "audit checkpoint", "audit verify")
+OF_A_STORE = ("retention", "rotate", "egress", "audit show", "audit checkpoint", "audit verify", "audit prove")
 OF_A_POLICY = ("lint", "register", "dpia", "notice", "report", "diff", "explain")
-ALONE = ("audit prove", "sign")
-"""Written in no form: they hand over a file, or ask before they sign."""
+WITHOUT_FORMS = ("sign",)
+"""Shown as text alone, since it asks before it signs."""
+
+FAULTS = {
+    "entrenous_consent.sqlite.SQLiteStore.read_all": OF_A_VISITOR,
+    "entrenous_consent.vault.Vault.unlock": OF_A_VISITOR,
+    "entrenous_consent.sqlite.SQLiteStore.transact": OF_A_VISITOR + OF_A_STORE,
+    "entrenous_consent.keys.Keyring._load": tuple(one for one in OF_A_VISITOR + OF_A_STORE if one != "egress"),
+    "entrenous_consent.dpo.policy_commands.parse_policy": OF_A_POLICY,
+    "entrenous_consent.dpo.output.render": OF_A_VISITOR + OF_A_STORE + OF_A_POLICY,
+    "entrenous_exporters.privacy_signing.parse_policy": WITHOUT_FORMS,
+    "entrenous_exporters.privacy_signing.render": WITHOUT_FORMS,
+    "entrenous_exporters.key_commands.sign": WITHOUT_FORMS,
+}
+"""By what breaks, the verbs that it breaks."""
 
 
 @pytest.fixture
@@ -65,6 +78,8 @@ def arguments(verb: str, home: Path) -> list[str]:
         "correct": [*files, "--forget", "visit_taste_30d"],
         "audit verify": [*files, "--checkpoint", str(home / "note.checkpoint")],
         "audit checkpoint": [str(home / "note.checkpoint"), *files],
+        "audit prove": [str(home / "proof"), *files, "--entry", "1"],
+        "sign": [policy, "--keys", str(home / "signing"), "--repository", str(home / "signed"), "--yes"],
         "diff": [policy, policy],
         "explain": [policy, "visit_taste_30d"],
     }
@@ -95,8 +110,10 @@ def test_every_verb_of_the_command_line_is_here():
     verbs = parser.add_subparsers()
     for point in entry_points(group="entrenous.privacy"):
         point.load()(verbs)
-    known = {verb.split()[0] for verb in OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + ALONE}
-    assert set(verbs.choices) == known
+    known = OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + WITHOUT_FORMS
+    assert set(verbs.choices) == {verb.split()[0] for verb in known}
+    [actions] = [one.choices for one in verbs.choices["audit"]._actions if isinstance(one.choices, dict)]
+    assert {f"audit {action}" for action in actions} == {verb for verb in known if verb.startswith("audit ")}
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
@@ -112,18 +129,34 @@ def test_no_verb_says_who_was_asked_about(home, said, form, language):
         assert [word for word in forbidden() if word in spoken] == [], verb
 
 
-def test_a_fault_inside_says_where_and_nothing_it_was_handed(home, said, monkeypatch):
+def test_signing_says_nobody(home, said):
+    init = ["keys", "init", "--keys", str(home / "signing"), "--repository", str(home / "signed")]
+    assert said(init)[0] == 0
+    for language in ("en", "fr"):
+        code, spoken = said([*arguments("sign", home), "--language", language])
+        assert code == (0 if language == "en" else 2), spoken  # the second is signed already
+        assert [word for word in forbidden() if word in spoken] == []
+
+
+def test_every_verb_is_broken_by_some_fault():
+    assert {verb for verbs in FAULTS.values() for verb in verbs} == {
+        *(OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + WITHOUT_FORMS)
+    }
+
+
+@pytest.mark.parametrize("target", FAULTS)
+def test_a_fault_inside_says_where_and_nothing_it_was_handed(home, said, monkeypatch, target):
     def broken(*handed: object, **more: object) -> None:
         raise ValueError(f"invalid literal: {CANARY} {TCF}")
 
-    for target in ("sqlite.SQLiteStore.transact", "sqlite.SQLiteStore.read_all", "vault.Vault.unlock"):
-        monkeypatch.setattr(f"entrenous_consent.{target}", broken)
-        for verb in OF_A_VISITOR:
-            code, spoken = said(arguments(verb, home))
-            assert code == FAILED, (verb, target, spoken)
-            assert "ValueError at " in spoken
-            assert [word for word in forbidden() if word in spoken] == [], verb
-        monkeypatch.undo()
+    said(arguments("audit checkpoint", home))
+    said(["keys", "init", "--keys", str(home / "signing"), "--repository", str(home / "signed")])
+    monkeypatch.setattr(target, broken)
+    for verb in FAULTS[target]:
+        code, spoken = said([*arguments(verb, home), *(["--keys", str(home / "keys")] if verb == "audit show" else [])])
+        assert code == FAILED, (verb, spoken)
+        assert "ValueError at " in spoken
+        assert [word for word in forbidden() if word in spoken] == [], verb
 
 
 def test_nothing_on_disk_is_the_canary(home):
