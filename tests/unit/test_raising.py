@@ -10,11 +10,12 @@ import pytest
 from tests.messages import MAILER, POLICY_TEXT, SECOND, Receiver, receiving
 from tests.segments import trigger
 from tests.shop import DAY, Shop
+from tests.unit.test_updates import Authority
 
 from entrenous import Client, Visitor
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.raising import arm
-from entrenous.webhooks import KEPT_SECONDS, parse_endpoint, signed_headers, verify_webhook
+from entrenous.webhooks import KEPT_SECONDS, HttpCourier, parse_endpoint, signed_headers, verify_webhook
 from entrenous_consent.audit import read_entry
 from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavailable
 from entrenous_consent.messages import is_message, read_message
@@ -596,6 +597,23 @@ def test_an_address_that_is_more_than_a_host_and_a_path_is_refused(mailing, url)
 def test_an_address_over_tls_is_taken():
     assert parse_endpoint("https://hooks.mailer.example", place="x").tls
     assert parse_endpoint("https://hooks.mailer.example:8443/in", place="x").port == 8443
+
+
+def test_a_recipient_behind_tls_is_sent_to_where_its_certificate_holds(mailing, tmp_path):
+    authority = Authority.make(tmp_path)
+    trigger(mailing, CART)
+    with receiving(authority.serve("127.0.0.1")) as receiver:
+        settings = {"crowd": True, "release_seconds": 0, "message_seconds": 0, "webhooks": {"reminder": receiver.url}}
+        client = mailing.open(**settings, courier=HttpCourier(authority.context()))
+        filled(consenting(client))
+        mailing.clock.now += HOUR
+        client.raise_messages()
+        client._courier = HttpCourier()
+        assert client.send_messages().cause == "unavailable", "an authority that nobody named"
+        assert receiver.received == []
+        client._courier = HttpCourier(authority.context())
+        assert client.send_messages().data == {"sent": 1}
+        assert [one.trigger for one in receiver.told()] == ["cart"]
 
 
 def test_an_address_on_another_host_than_the_policy_names_is_not_sent_to(mailing, receiver):
