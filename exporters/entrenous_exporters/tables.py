@@ -38,6 +38,7 @@ from entrenous.features import (
 )
 from entrenous_consent.errors import Malformed
 from entrenous_exporters._aggregates import QUERIES, coding, parts_of, query_of
+from entrenous_exporters.sources import WITHOUT_EXTENSIONS
 
 __all__ = ["FeatureTable", "feature_table", "labels", "open_backend", "value_labels"]
 
@@ -79,8 +80,7 @@ def open_backend(*, threads: int = 1, memory: str = "2GB") -> Backend:
         threads=threads,
         memory_limit=memory,
         temp_directory=folder,
-        autoinstall_known_extensions=False,
-        autoload_known_extensions=False,
+        **WITHOUT_EXTENSIONS,
     )
     weakref.finalize(backend, shutil.rmtree, folder, ignore_errors=True)
     return backend

@@ -1,29 +1,36 @@
 """Another system's events as ours: a declared table of names and places, and one pure function from a row to events.
 
-A mapping is TOML: which of its names is which of ours, and where in a row each field is. A place is a path of keys with
-dots (`ecommerce.items`; a number counts in an array); where several are named, the first that holds something counts.
-A row with line items becomes one event for each, so that an order's lines carry its transaction.
+A mapping is TOML: which of its names is which of ours, and where in a row each field is (`places`). A row with line
+items becomes one event for each, so that an order's lines carry its transaction.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from entrenous.attributes import AttributeMapping, parse_attributes
 from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, LARGEST, MONEY_FIELDS
+from entrenous.places import UNITS, Places, found, moment, places, whole
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 
-__all__ = ["EventMapping", "Mapped", "minor_units", "packaged_mappings", "parse_mapping", "read_mapping"]
+__all__ = [
+    "AnyMapping",
+    "EventMapping",
+    "Mapped",
+    "minor_units",
+    "packaged_mappings",
+    "parse_mapping",
+    "read_mapping",
+]
 
 _LIMIT = 1 << 16
-_UNITS = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000}
 _FIELDS = ("transaction_id", *MONEY_FIELDS, "quantity", *CATEGORY_FIELDS)
 _ITEM_FIELDS = (*MONEY_FIELDS, "quantity", *CATEGORY_FIELDS)
 _MOST_ITEMS = 1_000
@@ -33,8 +40,6 @@ _EXPONENTS = {
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
 }
 """Decimals of a currency's minor unit, where they are not 2 (ISO 4217, table A.1)."""
-
-Places = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +60,8 @@ class EventMapping:
 
     Attributes:
         name, visitor, time, id, currency, items: where each is in a row. fields, item_fields: the same, by our name.
-        names: theirs to ours; one that is ours already stands for itself. time_unit: `iso` or a key of `_UNITS`.
-        time_zone: `UTC` where a time of day without an offset is taken for that; else it is refused.
+        names: theirs to ours; one that is ours already stands for itself.
+        time_unit, time_zone: see `entrenous.places.moment`.
         money: `decimal` or `minor`. fixed_currency: of every row, empty where the row says it.
     """
 
@@ -82,21 +87,21 @@ class EventMapping:
         """
         if not isinstance(row, Mapping):
             raise Malformed("is no object", place="row")
-        visitor = _found(row, self.visitor)
+        visitor = found(row, self.visitor)
         if not isinstance(visitor, str) or not visitor:
             raise Malformed("names no visitor", place="visitor")
-        told = _found(row, self.name)
+        told = found(row, self.name)
         name = self.names.get(told, told) if isinstance(told, str) else None
         if name not in EVENT_NAMES:
             return Mapped(visitor=visitor, events=())
-        whole: dict[str, Any] = {"name": name, "time": self._moment(_found(row, self.time))}
-        if isinstance(identifier := _found(row, self.id), str) and identifier:
+        whole: dict[str, Any] = {"name": name, "time": moment(found(row, self.time), self.time_unit, self.time_zone)}
+        if isinstance(identifier := found(row, self.id), str) and identifier:
             whole["id"] = identifier
-        items = _found(row, self.items)
+        items = found(row, self.items)
         lines = [line for line in items if isinstance(line, Mapping)] if isinstance(items, (list, tuple)) else []
         if len(lines) > _MOST_ITEMS:
             raise Malformed(f"has more than {_MOST_ITEMS} line items", place="items")
-        currency = self.fixed_currency or _found(row, self.currency)
+        currency = self.fixed_currency or found(row, self.currency)
         if not lines:
             return Mapped(visitor=visitor, events=(whole | self._amounts(row, self.fields, currency),))
         shared = self._amounts(row, {key: self.fields[key] for key in ("transaction_id",) if key in self.fields}, "")
@@ -110,37 +115,24 @@ class EventMapping:
             events.append(event)
         return Mapped(visitor=visitor, events=tuple(events))
 
-    def _amounts(self, source: Mapping[str, Any], places: Mapping[str, Places], currency: object) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for field, where in places.items():
-            value = _found(source, where)
+    def _amounts(self, source: Mapping[str, Any], known: Mapping[str, Places], currency: object) -> dict[str, Any]:
+        amounts: dict[str, Any] = {}
+        for field, where in known.items():
+            value = found(source, where)
             if value is None or value == "":
                 continue
             if field in MONEY_FIELDS:
-                found[field] = value if self.money == "minor" else minor_units(value, currency, place=field)
+                amounts[field] = value if self.money == "minor" else minor_units(value, currency, place=field)
             elif field == "quantity":
-                found[field] = _whole(value, field)
+                amounts[field] = whole(value, field)
             else:
-                found[field] = value if isinstance(value, str) else str(value)
-        if found.keys() & set(MONEY_FIELDS):
-            found["currency"] = currency
-        return found
+                amounts[field] = value if isinstance(value, str) else str(value)
+        if amounts.keys() & set(MONEY_FIELDS):
+            amounts["currency"] = currency
+        return amounts
 
-    def _moment(self, value: object) -> int:
-        if self.time_unit != "iso":
-            whole = _whole(value, "time")
-            return whole // _UNITS[self.time_unit]
-        try:
-            moment = datetime.fromisoformat(value if isinstance(value, str) else "")
-        except ValueError:
-            raise Malformed("is no date and time", place="time", remedy="write it after ISO 8601") from None
-        if moment.tzinfo is None:
-            if self.time_zone != "UTC":
-                raise Malformed(
-                    "has no time zone", place="time", remedy="add its offset, or say time_zone in the mapping"
-                )
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp())
+
+AnyMapping: TypeAlias = EventMapping | AttributeMapping
 
 
 def minor_units(value: object, currency: object, *, place: str) -> int:
@@ -164,35 +156,8 @@ def minor_units(value: object, currency: object, *, place: str) -> int:
     return whole
 
 
-def _whole(value: object, place: str) -> int:
-    if isinstance(value, str):
-        value = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Malformed("is no whole number", place=place)
-    return value
-
-
-def _found(row: object, places: Places) -> Any:
-    """Return what the first place holds that holds something, None where none does."""
-    for path in places:
-        value: Any = row
-        for key in path:
-            if isinstance(value, Mapping):
-                value = value.get(key)
-            elif isinstance(value, (list, tuple)) and key.isdigit() and int(key) < len(value):
-                value = value[int(key)]
-            else:
-                value = None
-                break
-        if value is not None:
-            return value
-    return None
-
-
-def parse_mapping(data: bytes, *, place: str = "mapping") -> EventMapping:
-    """Return the mapping that `data` (UTF-8 TOML) writes down.
+def parse_mapping(data: bytes, *, place: str = "mapping") -> AnyMapping:
+    """Return the mapping, of events or of attributes, that `data` (UTF-8 TOML) writes down.
 
     Raises:
         Malformed: not TOML, an unknown or missing key, or a name that is none of our events.
@@ -209,22 +174,24 @@ def parse_mapping(data: bytes, *, place: str = "mapping") -> EventMapping:
         raise Malformed(error.what, place=f"{place}: {error.place}", remedy=error.remedy) from error
 
 
-def _parse(top: Table) -> EventMapping:
+def _parse(top: Table) -> AnyMapping:
     top.integer("format", least=1, most=1)
+    if top.choice("kind", ("attributes", "events"), "events") == "attributes":
+        return parse_attributes(top)
     names = top.table("names", {})
     renamed = {theirs: names.choice(theirs, sorted(EVENT_NAMES)) for theirs in names.keys()}  # noqa: SIM118
     fields, lines = top.table("fields"), top.table("item_fields", {})
     mapping = EventMapping(
-        name=_places(top, "name"),
-        visitor=_places(top, "visitor"),
-        time=_places(top, "time"),
-        id=_places(top, "id", ()),
-        currency=_places(top, "currency", ()),
-        items=_places(top, "items", ()),
-        fields={key: _places(fields, key) for key in _FIELDS if fields.has(key)},
-        item_fields={key: _places(lines, key) for key in _ITEM_FIELDS if lines.has(key)},
+        name=places(top, "name"),
+        visitor=places(top, "visitor"),
+        time=places(top, "time"),
+        id=places(top, "id", ()),
+        currency=places(top, "currency", ()),
+        items=places(top, "items", ()),
+        fields={key: places(fields, key) for key in _FIELDS if fields.has(key)},
+        item_fields={key: places(lines, key) for key in _ITEM_FIELDS if lines.has(key)},
         names=renamed,
-        time_unit=top.choice("time_unit", (*_UNITS, "iso")),
+        time_unit=top.choice("time_unit", (*UNITS, "iso")),
         time_zone=top.choice("time_zone", ("UTC",), ""),
         money=top.choice("money", ("decimal", "minor")),
         fixed_currency=top.text("fixed_currency", "", longest=3),
@@ -234,23 +201,13 @@ def _parse(top: Table) -> EventMapping:
     return mapping
 
 
-def _places(table: Table, key: str, default: Any = None) -> Places:
-    if not table.has(key) and default is not None:
-        return ()
-    try:
-        paths: Sequence[str] = (table.text(key),)
-    except Malformed:
-        paths = table.texts(key, longest=8)
-    return tuple(tuple(path.split(".")) for path in paths)
-
-
 def packaged_mappings() -> tuple[str, ...]:
     """Return the names of the mappings that ship with the package."""
     folder = files("entrenous.mappings")
     return tuple(sorted(one.name.removesuffix(".toml") for one in folder.iterdir() if one.name.endswith(".toml")))
 
 
-def read_mapping(named: str) -> EventMapping:
+def read_mapping(named: str) -> AnyMapping:
     """Return a packaged mapping by its name, or the one in a file.
 
     Raises:

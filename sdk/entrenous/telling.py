@@ -19,7 +19,7 @@ from entrenous.features import Feature, Plan, State
 from entrenous.profile import Hot
 from entrenous_consent.errors import Malformed, Unavailable
 
-__all__ = ["keep", "preferences", "tell", "undo"]
+__all__ = ["imported_for", "keep", "preferences", "tell", "undo"]
 
 _TRIES = 8
 
@@ -129,7 +129,7 @@ def _holding(feature: Feature, number: float) -> Sequence[str]:
     return () if number != number else (feature.values[int(number)],)
 
 
-def keep(engine: Engine, handle: bytes, said: Sequence[Attribute], now: int) -> list[str]:
+def keep(engine: Engine, handle: bytes, said: Sequence[Attribute]) -> list[str]:
     """Keep what another system knows of a visitor, in one transaction.
 
     Returns:
@@ -139,22 +139,32 @@ def keep(engine: Engine, handle: bytes, said: Sequence[Attribute], now: int) -> 
     Raises:
         Unavailable, Unauthentic: the store; then nothing was kept.
     """
-    causes = ["consent_missing"] * len(said)
+    causes, using = ["consent_missing"] * len(said), [imported_for(engine.active, one) for one in said]
 
     def change(states: States) -> set[str]:
         changed = set()
         for i, one in enumerate(said):
-            hearing = {purpose: pair for purpose, pair in states.items() if one.name in pair[0].events}
+            hearing = {purpose: pair for purpose, pair in states.items() if purpose in using[i]}
             taking = {purpose for purpose, (plan, state) in hearing.items() if plan.take(state, one)}
             causes[i] = "" if taking else "known" if hearing else "consent_missing"
             changed |= taking
         return changed
 
-    names = {one.name for one in said}
-    purposes = {purpose for purpose, plan in engine.active.plans.items() if names & plan.events}
-    if _change(engine, handle, None, purposes, change) is None:
+    if _change(engine, handle, None, frozenset[str]().union(*using), change) is None:
         return ["consent_missing"] * len(said)
     return causes
+
+
+def imported_for(active: Active, said: Attribute) -> frozenset[str]:
+    """Return the purposes that have a use for what another system says: a feature of theirs reads it."""
+    number = not isinstance(said.value, str)
+    return frozenset(
+        one.purpose
+        for one in active.features
+        if one.kind == "imported"
+        and attribute_name(one.kind, one.field) == said.name
+        and (not one.values if number else said.value in one.values)
+    )
 
 
 def _change(

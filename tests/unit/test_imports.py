@@ -17,6 +17,8 @@ from tests.unit.test_mapping import WHOLE
 
 from entrenous.cli import main
 from entrenous.mapping import packaged_mappings
+from entrenous_consent import audit
+from entrenous_consent.dpo import host
 
 CANARY = "canary-4711@example.org"
 
@@ -123,6 +125,24 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(shop, run, clock, home, tmp
     assert features(shop)["visit_views_7d"] == 1
 
 
+def entries(home: Path) -> list[audit.Entry]:
+    with host.opened_store(home / "state") as store:
+        return [audit.read_entry(one) for log in store.logs() for one in store.log(log)]
+
+
+def test_that_the_store_was_read_is_noted_of_a_dry_run_too_and_nothing_else_is_written(home, run, clock, tmp_path):
+    file, before = written(tmp_path / "log.jsonl", seen(clock)), entries(home)
+    run(file, "--dry-run")
+    (noted,) = entries(home)[len(before) :]
+    assert (noted.kind, noted.subject, noted.detail) == ("access", b"", {"verb": "import"})
+
+
+def test_of_a_file_that_is_not_there_nothing_is_noted(home, run, tmp_path):
+    before = entries(home)
+    assert run(tmp_path / "gone.jsonl")[0] == 2
+    assert entries(home) == before
+
+
 def test_a_csv_and_a_parquet_file_hold_the_same(shop, run, clock, tmp_path):
     duckdb = pytest.importorskip("duckdb")
     file = tmp_path / "log.csv"
@@ -190,6 +210,6 @@ def test_the_pages_commands_run(home, clock, tmp_path, monkeypatch, capsys):
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now - 60))
     track = {"event": "Product Viewed", "userId": CANARY, "timestamp": moment, "properties": {"category": "boots"}}
     written(home / "events.jsonl", track)
-    for command in re.findall(r"^\$ entrenous (.+)$", GUIDE, re.MULTILINE):
+    for command in re.findall(r"^\$ entrenous (.+ --mapping .+)$", GUIDE, re.MULTILINE):
         assert main(shlex.split(command)) == 0
         assert "1 rows" in capsys.readouterr().out
