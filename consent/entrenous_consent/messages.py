@@ -38,8 +38,8 @@ __all__ = [
     "recipient_id",
 ]
 
-MESSAGE_LIMIT = 4096
-"""The most bytes a message may have."""
+MESSAGE_LIMIT = 8192
+"""The most bytes a message may have: a recipient's name of 500 characters takes 6,000 at most."""
 
 ENDS = ("erased", "withdrawn")
 """What a message says when there is to be no other."""

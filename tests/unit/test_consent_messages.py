@@ -138,6 +138,12 @@ def test_what_is_no_message_is_refused(change: bytes, to: bytes):
         read_message(data.replace(change, to, 1))
 
 
+def test_the_longest_name_that_a_policy_takes_is_read_again():
+    told = replace(TOLD, recipient="\U0001f4ec" * 500, message="m" * 64, trigger="t" * 64)
+    parse_policy(POLICY_TEXT.replace(MAILER, told.recipient).encode())
+    assert read_message(told.encode()) == told
+
+
 def test_a_report_is_no_message():
     assert not is_message(b"\x8fformat")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tests.messages import MAILER, POLICY_TEXT, SECOND, Receiver, receiving
 from tests.segments import trigger
 from tests.shop import DAY, Shop
@@ -41,7 +43,8 @@ def mailing(shop: Shop, receiver: Receiver) -> Shop:
 
 
 def opened(shop: Shop, receiver: Receiver, *declared: dict, **more) -> Client:
-    trigger(shop, *(declared or (CART,)), **more)
+    said = [{key: value for key, value in one.items() if value is not None} for one in declared or (CART,)]
+    trigger(shop, *said, **more)
     return shop.open(crowd=True, release_seconds=0, message_seconds=0, webhooks={"reminder": receiver.url})
 
 
@@ -112,6 +115,11 @@ def test_the_recipient_verifies_it_and_refuses_what_was_forged_or_replayed(maili
     [(_, headers, body)] = receiver.received
     key, now, keyring = client.webhook_keys["reminder"], mailing.clock.now, client._keyring
     assert verify_webhook(key, headers, body, now + 299).trigger == "cart"
+    public = Ed25519PublicKey.from_public_bytes(b64decode(key.removeprefix("whpk_")))
+    version, _, signature = headers["webhook-signature"].partition(",")
+    joined = b".".join([headers["webhook-id"].encode(), headers["webhook-timestamp"].encode(), body])
+    public.verify(b64decode(signature), joined)  # as Standard Webhooks says, without our help
+    assert version == "v1a"
     forged = {
         "later": (key, headers, body, now + 301),
         "earlier": (key, headers, body, now - 301),
@@ -477,6 +485,16 @@ def test_the_app_is_told_once_what_is_its_own_to_act_on(mailing, receiver):
     assert visitor.triggers().data == {"triggers": []}
     assert round_(client) == 0
     assert messages(client) == [], "what the app is told leaves nowhere"
+
+
+def test_of_one_purpose_the_app_is_told_what_has_no_message_and_the_recipient_the_rest(mailing, receiver):
+    client = opened(mailing, receiver, CART, CART | {"name": "mine", "message": None})
+    visitor = consenting(client)
+    filled(visitor)
+    mailing.clock.now += HOUR
+    assert visitor.triggers().data == {"triggers": [{"name": "mine", "kind": "cart_abandoned"}]}
+    assert round_(client) == 1
+    assert [one.trigger for one in receiver.told()] == ["cart"]
 
 
 def test_without_consent_the_app_is_told_nothing(mailing, receiver):
