@@ -137,9 +137,6 @@ def render(document: Document, form: str) -> str:
     return write(document)
 
 
-# Text
-
-
 def _text(document: Document) -> str:
     parts = [plain(document.title), "=" * min(len(plain(document.title)), _WIDTH)]
     parts.append("\n\n".join(_text_block(block) for block in document.lead))
@@ -204,9 +201,6 @@ def _text_table(table: Table) -> str:
     return "\n".join(lines)
 
 
-# JSON
-
-
 def _json(document: Document) -> str:
     said = {
         "format": 1,
@@ -245,9 +239,6 @@ def _plain_block(block: Block) -> dict[str, Any]:
             return {"listing": block.text}
         case _:
             return {"picture": block.words}
-
-
-# Markdown
 
 
 def _markdown(document: Document) -> str:
@@ -295,9 +286,6 @@ def _guarded(text: str) -> str:
     head = text.lstrip()
     numbered = head.partition(".")[0].isdigit() or head.partition(")")[0].isdigit()
     return f"\\{head}" if head[:1] in ("-", "+", "=") else (head.replace(".", "\\.", 1) if numbered else head)
-
-
-# HTML
 
 
 def _html(document: Document) -> str:
