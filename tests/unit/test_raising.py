@@ -135,6 +135,8 @@ def test_the_recipient_verifies_it_and_refuses_what_was_forged_or_replayed(maili
         "another host's key": ("whpk_" + "A" * 43 + "=", headers, body, now),
         "no key": ("whpk_?", headers, body, now),
         "half a key": (key[:29], headers, body, now),
+        "a key that is no text of base64": ("whpk_é", headers, body, now),
+        "a signature that is none": (key, headers | {"webhook-signature": "v1a,é"}, body, now),
     }
     for why, given in forged.items():
         with pytest.raises(Unauthentic):
