@@ -100,7 +100,7 @@ def test_the_same_event_id_counts_once_for_a_day(agreed, shop):
         ({"name": "view_item", "price": float("nan"), "currency": "EUR"}, "event.price"),
         ({"name": "view_item", "category": "x" * 10_000}, "event.category"),
         ({"name": "view_item", "time": 1 << 40}, "event.time"),
-        ({"name": "view_item", "colour": "red"}, "event: has a field we do not know"),
+        ({"name": "view_item", "shade": "red"}, "event: has a field we do not know"),
         ({"name": "view_item", "price": 4900}, "event.currency"),
     ],
 )

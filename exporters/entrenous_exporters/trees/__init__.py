@@ -33,6 +33,7 @@ from entrenous_exporters.trees.form import (
     fold,
     on_grid,
     parse_tree,
+    weighted,
 )
 from entrenous_exporters.trees.gate import Parity, adversarial_rows, check, check_library
 from entrenous_exporters.trees.reference import leaf_of, margin_of, walk
@@ -79,4 +80,5 @@ __all__ = [
     "support",
     "to_onnx",
     "walk",
+    "weighted",
 ]

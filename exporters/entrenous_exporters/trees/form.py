@@ -36,6 +36,7 @@ __all__ = [
     "fold",
     "on_grid",
     "parse_tree",
+    "weighted",
 ]
 
 Floats = NDArray[np.float32]
@@ -266,6 +267,23 @@ def fold(column: Column, a: float, b: float) -> Column:
         raise Malformed(what, place="calibration", remedy="do not ship it; give it more rows, or better features")
     trees = tuple(replace(tree, value=_frozen(tree.value * a)) for tree in column.trees)
     return Column(trees=trees, base=column.base * a + b)
+
+
+def weighted(terms: Iterable[tuple[float, Column]]) -> Column:
+    """Return the column whose margin is the sum of `weight` · margin over `terms`: their trees, side by side.
+
+    Raises:
+        Malformed: no term, or a weight that is not finite.
+    """
+    terms = tuple(terms)
+    if not terms or not all(isfinite(weight) for weight, _ in terms):
+        raise Malformed("needs a column and finite weights", place="weights", remedy="check what is added up")
+    return Column(
+        trees=tuple(
+            replace(tree, value=_frozen(tree.value * weight)) for weight, column in terms for tree in column.trees
+        ),
+        base=sum(weight * column.base for weight, column in terms),
+    )
 
 
 def on_grid(ensemble: Ensemble, step: float | None = None) -> Ensemble:
