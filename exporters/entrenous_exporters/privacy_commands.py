@@ -1,6 +1,7 @@
 """`entrenous privacy sign`: the DPO reads what they are about to sign, and signs it with the key of `privacy`.
 
-What is shown first: what lint finds, and what changes since the policy that is published. Then `entrenous keys sign`
+What is shown first: what lint finds, what changes since the policy that is published, and what bundles ask and decide
+by, where some are named. Then `entrenous keys sign`
 shows the policy to the byte, asks, and signs.
 """
 
@@ -28,6 +29,14 @@ def register(verbs: Commands) -> None:
         default=[],
         metavar="RULE",
         help="sign although this rule of lint says ERROR; once for each",
+    )
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="show first what this bundle asks for and decides by; once for each",
     )
     parser.add_argument("--language", choices=LANGUAGES, default="en", help="what is shown is in it (default: en)")
     parser.add_argument("--yes", action="store_true", help="do not ask")

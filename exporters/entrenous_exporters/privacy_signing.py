@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from entrenous.bundle import BUNDLE_LIMIT, read_bundle
+from entrenous.bundle_documents import bundle_document
 from entrenous_consent.dpo.diff import diff_document
 from entrenous_consent.dpo.lint import lint_document
 from entrenous_consent.dpo.rendering import render
@@ -25,7 +28,7 @@ def sign_privacy(arguments: argparse.Namespace, desk: Desk) -> int:
     """Show, check, ask, sign; return 0, or 1 when the answer was no.
 
     Args:
-        arguments: `policy`, `repository`, `keys`, `despite`, `language`, `yes`.
+        arguments: `policy`, `repository`, `keys`, `despite`, `bundle`, `language`, `yes`.
 
     Raises:
         Forbidden: lint says ERROR, a purpose widens without a higher consent version, or it may not be signed.
@@ -38,6 +41,10 @@ def sign_privacy(arguments: argparse.Namespace, desk: Desk) -> int:
     desk.say(*render(lint_document(policy, arguments.language), "text").splitlines(), "")
     if before is not None:
         desk.say(*render(diff_document(before, policy, arguments.language), "text").splitlines(), "")
+    for path in arguments.bundle:
+        bundle = read_bundle(read_up_to(path, BUNDLE_LIMIT), place=str(path))
+        document = bundle_document(bundle, policy, arguments.language, version("entrenous"))
+        desk.say(*render(document, "text").splitlines(), "")
     named = check_signable(before, policy, arguments.despite, _earlier(repository, policy.tenant))
     if named:
         desk.say("to be signed despite: " + ", ".join(named))

@@ -1,8 +1,9 @@
-"""Verbs of `entrenous privacy` about what is held: export, erase, object, correct, consent-receipt, retention, egress.
+"""Verbs of `entrenous privacy` about what is held: export, erase, object, correct, consent-receipt, retention, egress;
+and `bundle`, about what is decided.
 
 They work on a client's own files, while it runs or not. A visitor is named by the identifier that the shop knows them
 by, on standard input or in a file: an argument would stay in the shell's history and show in the list of processes.
-Every verb leaves an entry `access` in the audit log.
+Every verb that reads a store leaves an entry `access` in its audit log.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from entrenous import privacy_documents as documents
 from entrenous import rights
+from entrenous.bundle import BUNDLE_LIMIT, read_bundle
+from entrenous.bundle_documents import bundle_document
 from entrenous.egress_documents import egress_document
 from entrenous.holdings import ENDLESS, Holdings, egress, held, identifier_in, opened
 from entrenous_consent import audit
@@ -26,15 +30,19 @@ from entrenous_consent.dpo.commands import Commands
 from entrenous_consent.dpo.consent_receipt import consent_receipt
 from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.errors import Malformed, Missing, Unauthentic, Unavailable
-from entrenous_consent.files import reaching, write_whole
+from entrenous_consent.files import reaching, read_up_to, write_whole
+from entrenous_consent.policy import POLICY_LIMIT, parse_policy
 from entrenous_consent.pseudonyms import IDENTIFIER_LIMIT
 from entrenous_consent.signal_settings import OBJECTION
 from entrenous_consent.upkeep import rotate
 
-__all__ = ["PENDING", "register"]
+__all__ = ["PENDING", "REFUSED", "register"]
 
 PENDING = 1
 """The exit code of an erasure that a reader of the store's files still delays: nothing can be read, but call again."""
+
+REFUSED = 1
+"""The exit code of a bundle that the policy does not permit; it is shown all the same."""
 
 Answer = Callable[[argparse.Namespace, Holdings, bytes], int]
 
@@ -67,6 +75,11 @@ def register(verbs: Commands) -> None:
         "--raw", type=Path, metavar="DIR", help="write the very bytes there, a file for each report and message"
     )
     left.set_defaults(run=_egress)
+    words = "what a bundle asks of a policy, and every rule that it decides by"
+    bundle = with_output(verbs.add_parser("bundle", help=words, description=words, allow_abbrev=False))
+    bundle.add_argument("policy", type=Path, metavar="POLICY", help="the privacy policy (TOML)")
+    bundle.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle, as train wrote it (.msgpack)")
+    bundle.set_defaults(run=_bundle)
 
 
 def _verb(verbs: Commands, name: str, words: str) -> argparse.ArgumentParser:
@@ -206,3 +219,10 @@ def _egress(arguments: argparse.Namespace) -> int:
                 write_whole(arguments.raw / f"{one.id.hex()}.message", one.data)
     put(egress_document(left, arguments.since, arguments.until, arguments.language), arguments)
     return 0
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    policy = parse_policy(read_up_to(arguments.policy, POLICY_LIMIT), place=str(arguments.policy))
+    bundle = read_bundle(read_up_to(arguments.bundle, BUNDLE_LIMIT), place=str(arguments.bundle))
+    put(bundle_document(bundle, policy, arguments.language, version("entrenous")), arguments)
+    return REFUSED if policy.permits(bundle.manifest.request()) else 0

@@ -27,6 +27,7 @@ GPP = json.loads((Path(__file__).parents[1] / "vectors" / "gpp.json").read_text(
 OF_A_VISITOR = ("export", "object", "correct", "consent-receipt", "erase")
 OF_A_STORE = ("retention", "rotate", "egress", "audit show", "audit checkpoint", "audit verify", "audit prove")
 OF_A_POLICY = ("lint", "register", "dpia", "notice", "report", "diff", "explain")
+OF_A_BUNDLE = ("bundle",)
 WITHOUT_FORMS = ("sign",)
 """Shown as text alone, since it asks before it signs."""
 
@@ -36,7 +37,8 @@ FAULTS = {
     "entrenous_consent.sqlite.SQLiteStore.transact": OF_A_VISITOR + OF_A_STORE,
     "entrenous_consent.keys.Keyring._load": tuple(one for one in OF_A_VISITOR + OF_A_STORE if one != "egress"),
     "entrenous_consent.dpo.policy_commands.parse_policy": OF_A_POLICY,
-    "entrenous_consent.dpo.output.render": OF_A_VISITOR + OF_A_STORE + OF_A_POLICY,
+    "entrenous.privacy_commands.read_bundle": OF_A_BUNDLE,
+    "entrenous_consent.dpo.output.render": OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + OF_A_BUNDLE,
     "entrenous_exporters.privacy_signing.parse_policy": WITHOUT_FORMS,
     "entrenous_exporters.privacy_signing.render": WITHOUT_FORMS,
     "entrenous_exporters.key_commands.sign": WITHOUT_FORMS,
@@ -82,6 +84,7 @@ def arguments(verb: str, home: Path) -> list[str]:
         "sign": [policy, "--keys", str(home / "signing"), "--repository", str(home / "signed"), "--yes"],
         "diff": [policy, policy],
         "explain": [policy, "visit_taste_30d"],
+        "bundle": [policy, str(home / "bundle.msgpack")],
     }
     return ["privacy", *verb.split(), *more.get(verb, files if verb in OF_A_VISITOR + OF_A_STORE else [policy])]
 
@@ -110,7 +113,7 @@ def test_every_verb_of_the_command_line_is_here():
     verbs = parser.add_subparsers()
     for point in entry_points(group="entrenous.privacy"):
         point.load()(verbs)
-    known = OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + WITHOUT_FORMS
+    known = OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + OF_A_BUNDLE + WITHOUT_FORMS
     assert set(verbs.choices) == {verb.split()[0] for verb in known}
     [actions] = [one.choices for one in verbs.choices["audit"]._actions if isinstance(one.choices, dict)]
     assert {f"audit {action}" for action in actions} == {verb for verb in known if verb.startswith("audit ")}
@@ -120,7 +123,7 @@ def test_every_verb_of_the_command_line_is_here():
 @pytest.mark.parametrize("form", FORMATS)
 def test_no_verb_says_who_was_asked_about(home, said, form, language):
     assert said(arguments("audit checkpoint", home))[0] == 0
-    for verb in (*OF_A_POLICY, *OF_A_STORE, *OF_A_VISITOR):
+    for verb in (*OF_A_POLICY, *OF_A_BUNDLE, *OF_A_STORE, *OF_A_VISITOR):
         command = arguments(verb, home)
         if verb != "audit checkpoint":
             command += ["--format", form, "--language", language]
@@ -140,7 +143,7 @@ def test_signing_says_nobody(home, said):
 
 def test_every_verb_is_broken_by_some_fault():
     assert {verb for verbs in FAULTS.values() for verb in verbs} == {
-        *(OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + WITHOUT_FORMS)
+        *(OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + OF_A_BUNDLE + WITHOUT_FORMS)
     }
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.shop import NOON
+from tests.rules import target
+from tests.shop import NOON, Clock, Shop
 
 from entrenous.cli import REFUSED, main
 from entrenous_consent.dpo.policy_commands import FOUND
@@ -162,8 +163,9 @@ class Signing:
         self.said = io.StringIO()
         return Desk(console=Console(file=self.said, width=200), now=NOON, ask=lambda: self.answer)
 
-    def __call__(self, policy: str, *despite: str, language: str = "en") -> int:
-        options = {"despite": list(despite), "language": language, "yes": False}
+    def __call__(self, policy: str, *despite: str, language: str = "en", bundle: Path | None = None) -> int:
+        bundles = [] if bundle is None else [bundle]
+        options = {"despite": list(despite), "bundle": bundles, "language": language, "yes": False}
         return sign_privacy(argparse.Namespace(policy=self.home / policy, **self.places, **options), self.desk())
 
     def signed(self) -> int:
@@ -186,6 +188,18 @@ def test_what_is_signed_is_shown_first(sign):
     assert steps == sorted(steps)
     assert "What changes" not in said
     assert sign.signed() == 1
+
+
+def test_what_a_bundle_asks_and_decides_by_is_shown_before_the_policy_that_permits_it(sign, here):
+    shop = Shop(here, Clock())
+    target(shop, "visit_views_7d >= 2", exclude="now.getHours() < 8")
+    assert sign("policy.toml", bundle=shop.bundle) == 0
+    said = sign.said.getvalue()
+    steps = [said.index(one) for one in ("No rule found", "visit_views_7d >= 2", "\npolicy of demo_shop, version 1\n")]
+    assert steps == sorted(steps)
+    (here / "no.msgpack").write_bytes(b"")
+    with pytest.raises(Malformed, match="msgpack"):
+        sign("policy.toml", bundle=here / "no.msgpack")
 
 
 def test_a_widening_is_shown_and_refused_and_signed_once_its_version_is_raised(sign):

@@ -62,7 +62,7 @@ def test_a_rule_is_written_as_what_it_was_read_from_means(text):
 
 
 def test_a_rule_is_written_as_a_person_would():
-    text = "(x > 3 || !(s == 'a')) && 'gold' in many && now.getHours('+01:00') >= 9 && s.matches(r'\\d')"
+    text = "(x > 20 || !(s == 'a')) && 'gold' in many && now.getHours('+01:00') >= 9 && s.matches(r'\\d')"
     assert as_cel(write_rule(text, KNOWN).tree) == text
 
 

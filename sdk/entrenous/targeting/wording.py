@@ -29,6 +29,7 @@ _METHODS: Mapping[str, str] = {
     "matches": "matches",
 }
 _CLOCKS: Mapping[str, str] = {"hour": "getHours", "day_of_week": "getDayOfWeek"}
+_WHOLE = 1e15
 _LAST = 253_402_300_799
 """The last second of the year 9999, after which no moment is written as a date."""
 
@@ -94,7 +95,9 @@ def _literal(value: bool | float | str) -> str:
 
 
 def _number(value: float) -> str:
-    """Return the shortest number that float32 reads as `value`."""
+    """Return a whole number as such, and any other as the shortest that float32 reads as `value`."""
+    if value.is_integer() and abs(value) < _WHOLE:
+        return f"{value:.0f}"
     return next(text for text in (f"{value:.{digits}g}" for digits in range(1, 18)) if float32(float(text)) == value)
 
 
