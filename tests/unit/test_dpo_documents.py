@@ -27,7 +27,7 @@ from entrenous_consent.dpo.rendering import FORMATS, Document, Facts, Items, Lis
 from entrenous_consent.dpo.report import report_document
 from entrenous_consent.dpo.words import LANGUAGES, load_words
 from entrenous_consent.errors import Malformed
-from entrenous_consent.policy import RIGHTS, PrivacyPolicy, parse_policy
+from entrenous_consent.policy import RIGHTS, FeatureRule, PrivacyPolicy, parse_policy
 from entrenous_consent.retention import RECEIPT_DAYS
 
 DAY = 86_400
@@ -632,3 +632,18 @@ def test_no_document_says_that_noise_hides_a_person_whatever_epsilon_is() -> Non
         for document in (dpia_document(POLICY, None, language, "9.9"), notice_document(POLICY, language, "9.9")):
             for claim in ("nobody can tell", "nul ne puisse", "hides whether", "cache si"):
                 assert claim not in said(document)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_where_data_comes_from_is_said_in_words_and_an_unknown_word_as_it_is(language):
+    words = load_words(language, "documents")
+    for source in ("app", "crm", "first_party", "visitor"):
+        told = said(explain_feature(replace(POLICY, features=(sourced(source),)), "bought_orders", language, "9.9"))
+        assert words(f"source.{source}") in told
+    assert "a broker" in said(
+        explain_feature(replace(POLICY, features=(sourced("a broker"),)), "bought_orders", "en", "")
+    )
+
+
+def sourced(source: str) -> FeatureRule:
+    return replace(next(one for one in POLICY.features if one.pattern == "bought_*"), source=source)
