@@ -30,6 +30,7 @@ ON_CONTRACT = (
 )
 MESSAGE = '[[messages]]\nname = "m"\npurpose = "measure"\nrecipient = "Carrier"\n'
 RECIPIENT = '[[recipients]]\nname = "Carrier"\ncontact = "c"\n'
+HOSTED = '[[roles]]\nname = "Carrier"\ncontact = "c"\nrole = "processor"\ncountry = "US"\n'
 ABROAD = RECIPIENT + 'country = "US"\n'
 TRANSFER = '[[transfers]]\ncountry = "US"\nrecipient = "Carrier"\nsafeguard = "clauses of 2021/914"\n'
 INTERESTED = ("[purposes.improve]", '[purposes.improve]\ninterest = "that the shop sells what is wanted"')
@@ -124,6 +125,7 @@ FAILS: dict[str, list[tuple[list[tuple[str, str]], str]]] = {
     "transfer": [
         *(([before_signals(RECIPIENT + f'country = "{one}"\n')], "recipients[0].country") for one in ("CH", "GB")),
         ([before_signals(ABROAD)], "recipients[0].country"),
+        ([before_signals(HOSTED)], "roles[0].country"),
         ([before_signals(ABROAD + TRANSFER)], "transfers[0].kind"),
         ([before_signals(f'{ABROAD}{TRANSFER}kind = "derogation"\n')], "transfers[0].kind"),
     ],
@@ -307,6 +309,8 @@ NEAR = {
     "a telling name of special data": ("telling_name", [('name = "bought_*"', 'name = "bought_halal_*"'), HEALTH]),
     "no report and no bound": ("lifetime_epsilon", [REPORTLESS, ("lifetime_epsilon = 12.0\nsecurity", "security")]),
     "a recipient in France": ("transfer", [before_signals(RECIPIENT + 'country = "FR"\n')]),
+    "a processor abroad under a safeguard": ("transfer", [before_signals(f'{HOSTED}{TRANSFER}kind = "scc"\n')]),
+    "a transfer to a processor": ("register_empty", [before_signals(f'{HOSTED}{TRANSFER}kind = "scc"\n')]),
     "a recipient of no country": ("transfer", [before_signals(RECIPIENT)]),
 }
 """Policies that come close to failing a rule and do not."""

@@ -104,10 +104,11 @@ def _register_empty(policy: PrivacyPolicy) -> Iterator[Finding]:
         if not value:
             yield Finding(place=place)
     known = {policy.controller.name, *(one.name for one in policy.recipients)}
-    named = [(f"messages[{i}].recipient", one.recipient) for i, one in enumerate(policy.messages)]
-    named += [(f"transfers[{i}].recipient", one.recipient) for i, one in enumerate(policy.transfers)]
-    for place, name in named:
-        if name not in known:
+    acting = known | {one.name for one in policy.roles}
+    named = [(f"messages[{i}].recipient", one.recipient, known) for i, one in enumerate(policy.messages)]
+    named += [(f"transfers[{i}].recipient", one.recipient, acting) for i, one in enumerate(policy.transfers)]
+    for place, name, declared in named:
+        if name not in declared:
             yield Finding(place=place, said="recipient", values=(("name", name),))
 
 
@@ -196,10 +197,11 @@ def _transfer(policy: PrivacyPolicy) -> Iterator[Finding]:
             values = (("recipient", transfer.recipient), ("country", transfer.country))
             yield Finding(place=f"transfers[{i}].kind", said=said, values=values)
     covered = {transfer.recipient for transfer in policy.transfers}
-    for i, party in enumerate(policy.recipients):
-        if party.country and not EEA.fullmatch(party.country) and party.name not in covered:
-            values = (("recipient", party.name), ("country", party.country))
-            yield Finding(place=f"recipients[{i}].country", said="undeclared", values=values)
+    for kind, parties in (("recipients", policy.recipients), ("roles", policy.roles)):
+        for i, party in enumerate(parties):
+            if party.country and not EEA.fullmatch(party.country) and party.name not in covered:
+                values = (("recipient", party.name), ("country", party.country))
+                yield Finding(place=f"{kind}[{i}].country", said="undeclared", values=values)
 
 
 def _interest_unstated(policy: PrivacyPolicy) -> Iterator[Finding]:
