@@ -29,7 +29,7 @@ coverage: $(STAMP)
 	  --cov=entrenous_consent --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 evidence: $(STAMP)
-	$(BIN)/python -m benches.evidence.features
+	$(BIN)/python -m benches.evidence
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.signals --out docs/evidence/fuzz.txt
