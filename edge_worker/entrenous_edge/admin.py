@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -14,10 +14,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from entrenous import Outcome
+from entrenous.mapping import AnyMapping
 from entrenous_consent.errors import Refusal
 from entrenous_edge.answers import Problem, answer
 from entrenous_edge.app import Handler, Worker, guarded, unrouted
 from entrenous_edge.bodies import read_json
+from entrenous_edge.importing import Importing
 
 __all__ = ["SetClock", "admin_app"]
 
@@ -35,11 +37,14 @@ class SetClock:
         return self.now
 
 
-def admin_app(worker: Worker, token: str, clock: SetClock | None) -> Starlette:
+def admin_app(
+    worker: Worker, token: str, clock: SetClock | None, mappings: Mapping[str, AnyMapping] | None = None
+) -> Starlette:
     """Return the application of the admin port.
 
     Args:
         token: what opens it. clock: set by `POST /clock`, for replays; None where the system's counts.
+        mappings: by name, how rows of imports are read, beside the packaged ones.
     """
 
     def opened(handler: Handler) -> Handler:
@@ -102,6 +107,7 @@ def admin_app(worker: Worker, token: str, clock: SetClock | None) -> Starlette:
         ("/send-messages", does(client.send_messages), "POST"),
         ("/flush", does(flush), "POST"),
         ("/sweep", does(sweep), "POST"),
+        ("/v1/import", Importing(client, mappings or {}).take, "POST"),
     ]
     return Starlette(
         routes=[

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entrenous import Config, Deployment
+from entrenous.mapping import AnyMapping, parse_mapping
 from entrenous.webhooks import parse_endpoints
 from entrenous_consent.errors import Malformed, Missing, Unavailable
 from entrenous_consent.files import reaching
@@ -49,6 +50,7 @@ class EdgeConfig:
         root_key: where the keyring's root key is; see `entrenous_consent.providers.provider_of`.
         publishable_keys: open decisions and events. allow_origins: pages of other sites that may call.
         webhooks: by message of the policy, where it goes.
+        mappings: by name, how rows of imports are read, beside the packaged ones.
         clock_by_admin: events and decisions are dated by the admin port, for replays; refused unless both listen here.
     """
 
@@ -70,6 +72,7 @@ class EdgeConfig:
     refresh_seconds: float
     release_seconds: float
     webhooks: Mapping[str, str]
+    mappings: Mapping[str, AnyMapping]
     message_seconds: float
 
     def client(self, clock: object = None) -> Config:
@@ -137,6 +140,7 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         refresh_seconds=top.number("refresh_seconds", 300.0, least=0, most=86_400),
         release_seconds=top.number("release_seconds", 600.0, least=0, most=86_400),
         webhooks=_webhooks(top.table("webhooks", {})),
+        mappings=_mappings(top.table("mappings", {}), base),
         message_seconds=top.number("message_seconds", 60.0, least=0, most=86_400),
     )
     top.close()
@@ -161,6 +165,15 @@ def _webhooks(table: Table) -> dict[str, str]:
     table.close()
     parse_endpoints(found)
     return found
+
+
+def _mappings(table: Table, base: Path) -> dict[str, AnyMapping]:
+    found = {name: base / table.text(name) for name in table.keys()}  # noqa: SIM118
+    table.close()
+    for name, path in found.items():
+        if not path.is_file():
+            raise Missing("is not there", place=f"mappings.{name}", remedy="check the path")
+    return {name: parse_mapping(path.read_bytes(), place=f"mappings.{name}") for name, path in found.items()}
 
 
 def _address(top: Table, key: str) -> Address:

@@ -48,7 +48,8 @@ def serve(config: EdgeConfig, say: Callable[[str], None]) -> None:
         door = Door(config.publishable_keys, config.token_key, config.allow_origins, clock or system_clock)
         worker = Worker(client, door, Metrics(), clock_by_admin=clock is not None)
         say(f"serving on {_spoken(public)}, admin on {_spoken(admin)}")
-        uvloop.run(_run([(public_app(worker), public), (admin_app(worker, config.admin_token, clock), admin)]))
+        operated = admin_app(worker, config.admin_token, clock, config.mappings)
+        uvloop.run(_run([(public_app(worker), public), (operated, admin)]))
 
 
 def _bound(address: Address) -> socket.socket:

@@ -7,7 +7,6 @@ refused is told by its number and place, never with what it holds.
 from __future__ import annotations
 
 import csv
-import json
 import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from entrenous.imports import Row
+from entrenous.lines import Lines
 from entrenous_consent.errors import Malformed, Missing
 
 __all__ = ["SUFFIXES", "WITHOUT_EXTENSIONS", "Source", "queried", "source_of"]
@@ -29,7 +29,7 @@ WITHOUT_EXTENSIONS: Mapping[str, Any] = {
 }
 """Settings under which DuckDB downloads and loads nothing."""
 
-_LONGEST_LINE = 1 << 20
+_READ_AHEAD = 1 << 16
 _MOST_COLUMNS = 256
 _LONGEST_CELL = 1 << 12
 _MOST_UNPACKED = 1 << 30
@@ -88,17 +88,11 @@ def _size(path: Path) -> int:
 
 
 def _json_lines(path: Path) -> Iterator[object]:
+    lines = Lines()
     with path.open("rb") as file:
-        while line := file.readline(_LONGEST_LINE + 1):
-            if len(line) > _LONGEST_LINE:
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(_LONGEST_LINE)
-                yield Malformed(f"is longer than {_LONGEST_LINE} bytes", place="row")
-            elif line.strip():
-                try:
-                    yield json.loads(line)
-                except (ValueError, RecursionError):
-                    yield Malformed("is not JSON", place="row")
+        while data := file.read(_READ_AHEAD):
+            yield from lines.feed(data)
+    yield from lines.end()
 
 
 def _csv(path: Path) -> Iterator[object]:

@@ -27,6 +27,8 @@ from entrenous.bundle import Manifest
 from entrenous.config import Config, system_clock
 from entrenous.decision import Outcome
 from entrenous.engine import Engine
+from entrenous.imports import Import
+from entrenous.mapping import AnyMapping
 from entrenous.raising import raise_messages
 from entrenous.release import release
 from entrenous.rights import forget_known
@@ -35,6 +37,7 @@ from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
 from entrenous.visitor import Visitor
 from entrenous.webhooks import parse_endpoints, send_messages, sending_alone, tidy_messages, webhook_key
+from entrenous_consent import audit
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
 from entrenous_consent.files import KEYRING, ROOT_KEY, STORE
@@ -44,7 +47,7 @@ from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import handle_of, keyed
 from entrenous_consent.signals import read_signal
 from entrenous_consent.sqlite import SQLiteStore
-from entrenous_consent.store import Emitted
+from entrenous_consent.store import Append, Emitted
 from entrenous_consent.upkeep import rotate, sweep, sweep_daily
 
 __all__ = ["Client", "Config", "Visitor", "system_clock"]
@@ -331,6 +334,21 @@ class Client:
     def sender_key(self) -> str:
         """The public key of this host's signatures, in base64: what a collector is told."""
         return b64encode(public_key(self._keyring)).decode()
+
+    def importing(self, mapping: AnyMapping, *, dry: bool = False) -> Import:
+        """Return what takes rows of another system into this store, under the consent that stands there; that the
+        store is read is noted in the audit log.
+
+        Args:
+            mapping: how rows are read; see `entrenous.mapping.read_mapping`. dry: keep nothing of them.
+
+        Raises:
+            Unavailable: the store cannot be written.
+        """
+        engine, now = self._engine, self._engine.clock()
+        entry = audit.entry("access", time=now, subject=b"", detail={"verb": "import"})
+        engine.custody.store.transact([Append(audit.log_name(now), entry)], now=now, durable=True)
+        return Import(engine, lambda identifier: handle_of(identifier, self._boundary), mapping, dry=dry)
 
     def flush(self) -> None:
         """Bring waiting receipts and cap counts to the store now, and switch to what another process has taken from

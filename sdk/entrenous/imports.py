@@ -25,7 +25,7 @@ from entrenous.mapping import AnyMapping, EventMapping
 from entrenous.telling import imported_for, keep
 from entrenous_consent.errors import Malformed, Refusal, Unauthentic
 
-__all__ = ["Imported", "Row", "take_in"]
+__all__ = ["Import", "Imported", "Row", "take_in"]
 
 _BATCH = 100
 """Rows between two looks at the clock, and at most so many events of one visitor at once: fewer than a profile
@@ -126,6 +126,29 @@ def take_in(
     _settle(engine, waiting, told, dry=dry)
     progress(held)
     return told
+
+
+class Import:
+    """Rows that come a part at a time, numbered through; see `take_in`."""
+
+    def __init__(
+        self, engine: Engine, handle_of: Callable[[str], bytes], mapping: AnyMapping, *, dry: bool = False
+    ) -> None:
+        self._engine, self._handle_of, self._mapping, self._dry = engine, handle_of, mapping, dry
+        self._told = Imported(attributes=isinstance(mapping, AttributeMapping))
+
+    def take(self, rows: Iterable[object]) -> None:
+        """Take in the next rows.
+
+        Raises:
+            Unavailable: the store can't be written.
+        """
+        numbered = enumerate(rows, self._told.rows + 1)
+        take_in(self._engine, self._handle_of, numbered, self._mapping, dry=self._dry, told=self._told)
+
+    def report(self) -> dict[str, Any]:
+        """Return what came of the rows so far; see `Imported.as_table`."""
+        return self._told.as_table(self._engine.active, dry=self._dry)
 
 
 def _read(

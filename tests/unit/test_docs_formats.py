@@ -45,7 +45,7 @@ POLICY, SPEC, BUNDLE = (
     SECTIONS[title] for title in ("Privacy policy", "Training specification", "Bundle and manifest")
 )
 SHIPPED_BUNDLE = files("entrenous.demo").joinpath("bundle.msgpack").read_bytes()
-OWN_NAMES = re.compile(r"\.clip$|\.choice$|^models$|\.consent_mode$|\.with$|^webhooks$")
+OWN_NAMES = re.compile(r"\.clip$|\.choice$|^models$|\.consent_mode$|\.with$|^mappings$|^webhooks$")
 """Tables whose keys are the author's own: metrics, tranches, models, purposes, parts of a starter."""
 GETTERS = {
     "array": "array",

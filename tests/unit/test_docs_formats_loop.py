@@ -219,7 +219,7 @@ def test_every_key_of_the_workers_configuration_is_described(edge: Path, asked: 
     assert_described(WORKER, asked)
     assert rows(WORKER).keys() == keys_of(asked)
     # A document holds no address, so that the example has none to send reports or messages to.
-    assert keys_of(asked) - {call.key for call in asked if call.present} == {"collector", "webhooks"}
+    assert keys_of(asked) - {call.key for call in asked if call.present} == {"collector", "mappings", "webhooks"}
     assert config.token_key == TOKEN_KEY
 
 
@@ -249,7 +249,7 @@ def test_every_key_of_the_configuration_reaches_the_worker():
     parsed = {one.name for one in fields(EdgeConfig)}
     renamed = {"admin_token_file": "admin_token", "token_key_file": "token_key", "clock": "clock_by_admin"}
     shown = {renamed.get(key, key) for key in tomllib.loads(block("toml edge"))} - {"format"}
-    assert shown == parsed - {"collector", "webhooks"}
+    assert shown == parsed - {"collector", "mappings", "webhooks"}
 
 
 def test_every_key_of_the_collectors_configuration_is_described(tmp_path: Path, asked: list[Asked]):
