@@ -44,7 +44,14 @@ def _train(arguments: argparse.Namespace) -> int:
     console = Console()
     with console.status("reading") as status:
         trained = train_files(
-            arguments.spec, arguments.policy, arguments.out, created=arguments.created, progress=status.update
+            arguments.spec,
+            arguments.policy,
+            arguments.out,
+            created=arguments.created,
+            progress=status.update,
+            tell=lambda report: (
+                console.print("\n".join(report.lines()), soft_wrap=True, highlight=False) if report.lines() else None
+            ),
         )
     facts = read_card(trained.card)
     console.print(title(facts, "en"), highlight=False)

