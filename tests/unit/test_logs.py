@@ -217,7 +217,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_training_goes_on_without_the_rows_at_fault_where_they_are_few(backend, folder):
     spec, told = read_spec(folder / "spec.toml"), list[LogReport]()
-    few = replace(spec, source=replace(spec.source, improve="improve", most_refused=0.25))
+    few = replace(spec, source=replace(spec.source, improve="improve", groups=(), most_refused=0.25))
     rows = rows_of(backend, few, folder / "spec.toml", told.append)
     assert (len(rows.x), told[0].kept, told[0].share) == (2, 3, 0.25)
     assert told[0].lines()[1] == "left out: price is negative in 1 row (4)"
