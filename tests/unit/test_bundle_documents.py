@@ -31,7 +31,8 @@ CART = {
     "at_least": 2,
     "within_hours": 3,
 }
-BACK = {"name": "back", "kind": "win_back", "purpose": "history", "message": "news", "after": "any", "category": "shoes"}
+BACK = {"name": "back", "kind": "win_back", "purpose": "history", "message": "news"}
+BACK |= {"after": "any", "category": "shoes"}
 MESSAGE = '\n[[messages]]\nname = "news"\npurpose = "history"\nrecipient = "Mailer"\n'
 
 
