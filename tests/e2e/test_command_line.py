@@ -115,8 +115,6 @@ def test_a_table_becomes_a_bundle_and_the_same_inputs_the_same_bytes(folder):
             'name = "seen_*"',
             ["features.visit_views_7d", "names no such feature", "ask the DPO"],
         ),
-        ("events.csv", "view_item\n", "viewed\n", ["events.csv", "column name", "not an event we know"]),
-        ("events.csv", f"v0,{START},", "v0,1,", ["events.csv", "column time", "(1)"]),
         ("moments.csv", "visitor,time\n", "visitor,when\n", ["moments.csv", "column"]),
     ],
 )
@@ -130,6 +128,26 @@ def test_what_is_wrong_is_named_with_its_place_and_remedy(folder, name, old, new
     for part in says:
         assert part in run.stderr
     assert not (folder / "b.msgpack").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [("view_item\n", "viewed\n", "not an event we know"), (f"v0,{START},", "v0,1,", "no time between 2000 and 2100")],
+)
+def test_a_row_that_can_not_be_read_is_left_out_and_told_or_stops_it_all(folder, old, new, says):
+    text = (folder / "events.csv").read_text()
+    (folder / "events.csv").write_text(text.replace(old, new, 1))
+
+    lenient = _train(folder)
+    spec = (folder / "spec.toml").read_text()
+    (folder / "spec.toml").write_text(spec.replace("[data]\n", "[data]\nmost_refused = 0.0\n"))
+    strict = _train(folder)
+
+    assert lenient.returncode == 0, lenient.stderr
+    assert says in lenient.stdout
+    assert strict.returncode == 2
+    assert "events.csv" in strict.stderr
+    assert "raise data.most_refused" in strict.stderr
 
 
 def test_no_one_to_learn_from_is_said_plainly(folder):

@@ -262,6 +262,15 @@ def test_the_order_of_the_arms_does_not_matter():
     assert len(found) == 1
 
 
+def test_noise_that_float64_can_not_hold_beside_the_draw_leaves_no_answer():
+    one, other = Sums(visitors=9e39), Sums(visitors=0, noise=Noise(visitors=8e77))
+
+    found = sample_ratio([one, other, one], (0.5, 0.25, 0.25))
+
+    assert isinstance(found, Unknown)
+    assert found.cause == "lost_in_noise"
+
+
 @pytest.mark.parametrize(
     "shares", [(1.0,), (0.5, 0.5, 0.0), (0.5, 0.4), (0.5, 0.6), (0.5, nan), (True, 0.5), (0.2, 0.3, 0.5), (1.5, -0.5)]
 )

@@ -21,6 +21,10 @@ LEAST_EXPECTED = 50
 _SUM = 1e-9
 
 
+_MOST_CONDITION = 1e12
+"""Of the covariance: beyond it, fewer than four digits of a float64 would be left."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRatio:
     """A test of the arms' shares.
@@ -52,8 +56,8 @@ def sample_ratio(arms: Sequence[Sums], shares: Sequence[float]) -> SampleRatio |
         arms: at least two, of which only visitors and their noise are read. shares: p, above 0, adding up to 1.
 
     Returns:
-        Unknown where an arm should have fewer than `LEAST_EXPECTED` visitors, or has more noise than `MOST_NOISE` of
-        what it should have.
+        Unknown where an arm should have fewer than `LEAST_EXPECTED` visitors, has more noise than `MOST_NOISE` of what
+        it should have, or so much beside the others that float64 does not hold both.
 
     Raises:
         Malformed: shares that are none, or not one for each arm.
@@ -74,7 +78,10 @@ def sample_ratio(arms: Sequence[Sums], shares: Sequence[float]) -> SampleRatio |
     sigma = total * (np.diag(p) - np.outer(p, p)) + apart @ np.diag(noise) @ apart.T
     kept = np.arange(len(p)) != p.argmax()  # the others stay well apart from singular, however small their shares
     d = (count - total * p)[kept]
-    statistic, degrees = float(d @ np.linalg.solve(sigma[np.ix_(kept, kept)], d)), len(p) - 1
+    sigma = sigma[np.ix_(kept, kept)]
+    if np.linalg.cond(sigma) > _MOST_CONDITION:
+        return Unknown("lost_in_noise", "the noise of one arm hides, to the last bit, what the draw of the others says")
+    statistic, degrees = float(d @ np.linalg.solve(sigma, d)), len(p) - 1
     return SampleRatio(
         statistic=statistic,
         degrees=degrees,
