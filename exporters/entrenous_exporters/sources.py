@@ -96,9 +96,11 @@ def _json_lines(path: Path) -> Iterator[object]:
 
 
 def _csv(path: Path) -> Iterator[object]:
-    with path.open(encoding="utf-8", errors="strict", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="strict", newline="") as file:
         try:
-            for row in csv.DictReader(file, restkey="", strict=True):
+            rows = csv.DictReader(file, restkey="", strict=True)
+            _check_names(rows.fieldnames or (), path.name)
+            for row in rows:
                 if "" in row or None in row.values():
                     yield Malformed("has more or fewer cells than the header", place="row")
                 else:
@@ -148,9 +150,16 @@ def _sqlite(path: Path, query: str) -> Iterator[object]:
 
 def _fetched(found: Any) -> Iterator[object]:
     names = [column[0] for column in found.description or ()]
+    _check_names(names, "columns")
     while some := found.fetchmany(1_000):
         for row in some:
             yield _row(names, row)
+
+
+def _check_names(names: Sequence[str], place: str) -> None:
+    """Refuse columns of one name: which of them was meant can't be known."""
+    if len(set(names)) != len(names):
+        raise Malformed("names a column twice", place=place, remedy="name each column once")
 
 
 def _row(names: Sequence[str], cells: Sequence[Any]) -> dict[str, Any]:

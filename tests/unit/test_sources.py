@@ -241,3 +241,23 @@ def test_a_file_whose_name_holds_what_an_address_would_escape_is_found(shop, tmp
     odd = tmp_path / "a?b#c %41.db"
     shutil.copy(shop, odd)
     assert len(list(queried(odd, "select * from orders", kind="sqlite").rows())) == 2
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    file = tmp_path / "log.csv"
+    file.write_bytes(b"\xef\xbb\xbfvisitor,spent\r\nv-1,5\r\n")
+    assert read(list(source_of(file).rows())) == [{"visitor": "v-1", "spent": "5"}]
+
+
+def test_a_column_that_is_named_twice_is_refused_in_a_file(tmp_path):
+    file = tmp_path / "log.csv"
+    file.write_text("visitor,spent,spent\nv-1,5,6\n")
+    with pytest.raises(Malformed, match="names a column twice"):
+        list(source_of(file).rows())
+
+
+@pytest.mark.parametrize(("kind", "module"), [("sqlite", sqlite3), ("duckdb", duckdb)])
+def test_a_column_that_is_named_twice_is_refused_in_a_query(tmp_path, kind, module):
+    module.connect(str(tmp_path / "shop")).close()
+    with pytest.raises(Malformed, match="names a column twice"):
+        list(queried(tmp_path / "shop", "select 5 as spent, 6 as spent", kind=kind).rows())
