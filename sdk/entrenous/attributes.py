@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 
 from entrenous.places import UNITS, Places, found, moment, places
 from entrenous_consent.errors import Malformed
@@ -72,7 +73,7 @@ def exact_number(value: object, decimals: int, *, place: str) -> float:
     """Return a number that is written as one: digits, a point, and no more decimals than declared.
 
     Raises:
-        Malformed: it is no number, is written otherwise, or has more decimals.
+        Malformed: it is no number, is written otherwise, has more decimals, or more digits than a float tells apart.
     """
     text = value if isinstance(value, str) else str(value) if isinstance(value, (int, float, Decimal)) else ""
     if isinstance(value, bool) or (isinstance(value, str) and not _NUMBER.fullmatch(text)):
@@ -84,7 +85,10 @@ def exact_number(value: object, decimals: int, *, place: str) -> float:
     if isinstance(exponent, int) and -exponent > decimals:
         remedy = f"round them, or say decimals.{place} in the mapping"
         raise Malformed(f"has more than {decimals} decimals", place=place, remedy=remedy)
-    return float(exact)
+    number = float(exact)
+    if not isfinite(number) or exact not in (Decimal(number), Decimal(repr(number))):
+        raise Malformed("has more digits than can be kept", place=place, remedy="round it, or import it as a category")
+    return number
 
 
 def text_of(value: object, *, place: str) -> str:

@@ -213,6 +213,17 @@ def test_what_is_written_otherwise_is_no_number(value):
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize("value", [2**53 + 1, str(2**53 + 1), Decimal(2**53 + 1), 10**400, "1" * 30 + ".5"])
+def test_a_number_that_would_become_another_is_refused(value):
+    with pytest.raises(Malformed, match="more digits than can be kept"):
+        exact_number(value, 2, place="spent")
+
+
+@pytest.mark.parametrize("value", [2**53, 2**60, -(2**53), 0.1])
+def test_a_number_that_stays_itself_is_kept(value):
+    assert exact_number(value, 2, place="spent") == value
+
+
 def test_a_category_is_text_a_whole_number_or_a_truth():
     assert [text_of(one, place="tier") for one in ("gold", 3, True)] == ["gold", "3", "true"]
     with pytest.raises(Malformed):
