@@ -59,7 +59,8 @@ class Told:
         id: 16 bytes, the same however often it is sent. kind: `raised`, `withdrawn` or `erased`.
         message, recipient: as the policy names them. recipient_id: the visitor, as this recipient knows them.
         time: Unix seconds, when it was made. policy: the version in force then.
-        trigger: what fell due; empty where nothing did.
+        trigger: what fell due; empty where nothing did. until: the last second at which it is to be sent, before the
+            grant ends; consent: the consent version of the grant; both 0 where nothing fell due.
     """
 
     id: bytes
@@ -70,20 +71,29 @@ class Told:
     time: int
     policy: int
     trigger: str = ""
+    until: int = 0
+    consent: int = 0
 
     def encode(self) -> bytes:
         """Return the body that is sent."""
         data: dict[str, Any] = {"id": self.id.hex(), "message": self.message}
         if self.trigger:
-            data["trigger"] = self.trigger
+            data |= {"trigger": self.trigger, "until": _spoken(self.until), "consent": self.consent}
         data |= {"recipient": self.recipient, "recipient_id": self.recipient_id, "policy": self.policy}
-        moment = datetime.fromtimestamp(self.time, UTC).strftime(_MOMENT)
-        said = {"type": f"message.{self.kind}", "timestamp": moment, "data": data}
+        said = {"type": f"message.{self.kind}", "timestamp": _spoken(self.time), "data": data}
         return json.dumps(said, separators=(",", ":")).encode()
 
     def emit(self) -> Emit:
         """Return the write that puts it into the outbox."""
         return Emit(self.id, self.encode(), self.time)
+
+
+def _spoken(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime(_MOMENT)
+
+
+def _heard(moment: str) -> int:
+    return int(datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp())
 
 
 def new_id() -> bytes:
@@ -124,9 +134,11 @@ def read_message(data: bytes, *, place: str = "message") -> Told:
             message=inner.name("message"),
             recipient=inner.text("recipient"),
             recipient_id=_hex(inner, "recipient_id"),
-            time=int(datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp()),
+            time=_heard(moment),
             policy=inner.integer("policy", least=1, most=1 << 31),
             trigger=inner.name("trigger", ""),
+            until=_heard(inner.text("until", longest=20)) if inner.has("trigger") else 0,
+            consent=inner.integer("consent", least=1, most=1 << 31) if inner.has("trigger") else 0,
         )
         inner.close()
         top.close()

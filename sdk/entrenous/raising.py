@@ -19,6 +19,7 @@ from entrenous.engine import Engine
 from entrenous.events import Event
 from entrenous.segments import head_of
 from entrenous.triggers import FARTHEST, Group
+from entrenous.webhooks import KEPT_SECONDS
 from entrenous_consent import audit
 from entrenous_consent.custody import Custody
 from entrenous_consent.drawers import Standing
@@ -196,6 +197,8 @@ def _raise(
             time=now,
             policy=policy.version,
             trigger=trigger.name,
+            until=min(now + KEPT_SECONDS, armed.chosen + purpose.lifetime - 1),
+            consent=purpose.consent_version,
         )
         told.append(one.id)
         detail = {"message": message.name, "purpose": pending.purpose, "policy": policy.version}

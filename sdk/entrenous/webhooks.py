@@ -250,7 +250,8 @@ def send_messages(
     """Send the messages that wait, in order; return how many were received, and the last refusal.
 
     A recipient that can't be had is asked no more in this round, and holds up no other. What a trigger raised is taken
-    back once it has been tried for `KEPT_SECONDS`, and where the policy in force sends it no more.
+    back once it has been tried for `KEPT_SECONDS`, once its grant has ended or counts no longer, and where the policy
+    in force sends it no more.
 
     Args:
         endpoints: by message.
@@ -266,7 +267,7 @@ def send_messages(
         if told is None:
             continue
         endpoint = _endpoint(policy, told, endpoints)
-        if told.kind not in ENDS and (endpoint is None or now - told.time > KEPT_SECONDS):
+        if told.kind not in ENDS and (endpoint is None or not _stands(policy, told, now)):
             if endpoint is not None or not _declared(policy, told):
                 store.transact([Recall(entry.id)], now=now, durable=False)
             continue
@@ -294,6 +295,13 @@ def _told(entry: Emitted) -> Told | None:
         return read_message(entry.data)
     except Malformed:
         return None
+
+
+def _stands(policy: PrivacyPolicy, told: Told, now: int) -> bool:
+    """Say whether the grant that a message was raised under still holds, as far as a policy and a clock can tell."""
+    message = policy.message(told.message)
+    purpose = policy.purposes.get(message.purpose) if message else None
+    return purpose is not None and told.consent == purpose.consent_version and now <= told.until
 
 
 def _declared(policy: PrivacyPolicy, told: Told) -> bool:

@@ -43,7 +43,10 @@ TOLD = Told(
     time=1_790_000_000,
     policy=3,
     trigger="cart",
+    until=1_790_259_200,
+    consent=2,
 )
+ENDED = {"trigger": "", "until": 0, "consent": 0}
 
 
 @pytest.fixture
@@ -103,6 +106,8 @@ def test_a_message_says_what_fell_due_and_nothing_of_a_profile():
             "id": "000102030405060708090a0b0c0d0e0f",
             "message": "reminder",
             "trigger": "cart",
+            "until": "2026-09-24T14:13:20Z",
+            "consent": 2,
             "recipient": "Mailer",
             "recipient_id": "0f" * 16,
             "policy": 3,
@@ -110,7 +115,7 @@ def test_a_message_says_what_fell_due_and_nothing_of_a_profile():
     }
 
 
-@pytest.mark.parametrize("told", [TOLD, replace(TOLD, kind="withdrawn", trigger=""), replace(TOLD, kind="erased")])
+@pytest.mark.parametrize("told", [TOLD, replace(TOLD, kind="withdrawn", **ENDED), replace(TOLD, kind="erased")])
 def test_what_was_written_is_read(told: Told):
     assert is_message(told.encode())
     assert read_message(told.encode()) == told

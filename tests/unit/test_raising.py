@@ -17,7 +17,15 @@ from tests.unit.test_updates import Authority
 from entrenous import Client, Visitor
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.raising import arm
-from entrenous.webhooks import KEPT_SECONDS, HttpCourier, parse_endpoint, signed_headers, verify_webhook
+from entrenous.webhooks import (
+    KEPT_SECONDS,
+    HttpCourier,
+    parse_endpoint,
+    parse_endpoints,
+    send_messages,
+    signed_headers,
+    verify_webhook,
+)
 from entrenous_consent.audit import read_entry
 from entrenous_consent.errors import Forbidden, Malformed, Unauthentic, Unavailable
 from entrenous_consent.messages import is_message, read_message
@@ -90,7 +98,16 @@ def test_what_falls_due_is_sent_once_and_says_nothing_of_a_profile(mailing, rece
     assert (path, headers["content-type"]) == ("/hook", "application/json")
     said = json.loads(body)
     assert said["type"] == "message.raised"
-    assert said["data"].keys() == {"id", "message", "trigger", "recipient", "recipient_id", "policy"}
+    assert said["data"].keys() == {
+        "id",
+        "message",
+        "trigger",
+        "recipient",
+        "recipient_id",
+        "policy",
+        "until",
+        "consent",
+    }
     assert said["data"]["recipient_id"] == visitor.recipient_id(MAILER).data["recipient_id"]
     [entry] = audited(client, "message")
     assert entry.detail == {"message": "reminder", "purpose": "message", "policy": client.policy.version}
@@ -243,6 +260,32 @@ def test_a_message_is_let_go_when_it_could_not_be_sent_for_three_days(mailing, r
     mailing.clock.now += KEPT_SECONDS + 1
     assert client.send_messages().data == {"sent": 1}
     assert [one.kind for one in receiver.told()] == ["withdrawn"], "an end is told however late"
+
+
+def test_a_message_is_let_go_once_its_grant_has_run_out(mailing, receiver):
+    mailing.policy.write_text(POLICY_TEXT.replace("lifetime_days = 180", "lifetime_days = 2"))
+    client = opened(mailing, receiver)
+    filled(consenting(client))
+    mailing.clock.now += HOUR
+    assert len(client.raise_messages().data["messages"]) == 1
+    mailing.clock.now += 2 * DAY - HOUR
+    assert client.send_messages().data == {"sent": 0}
+    assert messages(client) == []
+
+
+def test_a_message_is_let_go_once_its_purpose_was_widened(mailing, receiver):
+    """Who granted what the purpose was, granted nothing of what it is."""
+    client = opened(mailing, receiver)
+    filled(consenting(client))
+    mailing.clock.now += HOUR
+    assert len(client.raise_messages().data["messages"]) == 1
+    purposes = client.policy.purposes
+    wider = replace(purposes["message"], consent_version=purposes["message"].consent_version + 1)
+    policy = replace(client.policy, purposes={**purposes, "message": wider})
+    endpoints = parse_endpoints({"reminder": receiver.url})
+    told = send_messages(client._engine.custody, policy, endpoints, HttpCourier(), mailing.clock.now)
+    assert told == (0, None)
+    assert receiver.told() == messages(client) == []
 
 
 def test_what_was_received_is_kept_as_long_as_the_audit_log_and_no_longer(mailing, receiver):
