@@ -4,9 +4,8 @@ A moment sees whole buckets of its past and a part of its own. The past is there
 then joined; raw events are joined only within the moment's own bucket. Sums are integers from end to end, decimals of
 38 digits where a decay weight multiplies them: never a float, whose last bits depend on the order.
 
-Some numbers are made of others. They are asked for as *parts*, declarations of simpler kinds, and made afterwards:
-quotients by a division, interpretations as `entrenous.features.interpret` says. A part may also be `chosen`: events
-with the one value. Parts that are equal are asked for once, whichever features they are of.
+Some numbers are made of others. They are asked for as *parts*, declarations of simpler kinds, and made afterwards as
+`entrenous.features.interpret` says. Parts that are equal are asked for once, whichever features they are of.
 """
 
 from __future__ import annotations
@@ -45,19 +44,9 @@ _QUERY = {
 
 
 def parts_of(feature: Feature) -> tuple[Feature, ...]:
-    """Return the parts of a feature; of a quotient what is divided, then what it is by. What changes no number, such as
-    its name, is left out, so that equal parts are equal."""
-    parts: tuple[Feature, ...]
-    match feature.kind:
-        case "mean":
-            parts = (replace(feature, kind="sum"), replace(feature, kind="filled"))
-        case "ratio":
-            counted = replace(feature, kind="count", per="")
-            parts = (counted, replace(counted, event=feature.per))
-        case "share":
-            parts = (replace(feature, kind="chosen"), replace(feature, kind="listed", value=""))
-        case _:
-            parts = interpret.parts_of(feature) or (feature,)
+    """Return what a feature is asked for as: its parts, or itself. What changes no number, such as its name, is left
+    out, so that equal parts are equal."""
+    parts = interpret.parts_of(feature) or (feature,)
     return tuple(replace(part, name="", purpose="", category="", source="", retention_days=0) for part in parts)
 
 

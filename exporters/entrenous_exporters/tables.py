@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import weakref
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import mkdtemp
@@ -303,29 +303,34 @@ def _met(backend: Backend, column: Expression) -> list[str]:
 def _values(feature: Feature, order: NDArray[np.int64], parts: Sequence[tuple[Feature, Answer]]) -> NDArray[np.float64]:
     """Return the numbers of a feature at every row of `order`; a query's null is the nothing of `declare`."""
     if feature.kind in INTERPRETATIONS:
-        known = {**KINDS, **PARTS}
-        spread = [_spread(order, answer, 0 if known[part.kind].zero else np.nan) for part, answer in parts]
-        return _interpreted(feature, np.column_stack([column.astype(np.float64) for column in spread]))
-    answers = [answer for _, answer in parts]
-    if len(answers) == 2:
-        above, below = (_spread(order, answer, 0) for answer in answers)
-        met = below > 0
-        quotients = np.full(len(order), np.nan)
-        quotients[met] = above[met] / below[met]
-        return quotients
-    found = _spread(order, answers[0], 0 if KINDS[feature.kind].zero else np.nan)
+        return _interpreted(feature, order, parts)
+    ((_, answer),) = parts
+    found = _spread(order, answer, 0 if KINDS[feature.kind].zero else np.nan)
     return np.asarray(found / DECAY_SCALE if feature.kind == "decayed_sum" else found, dtype=np.float64)
 
 
-def _interpreted(feature: Feature, parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what an interpretation makes of `[N, P]` parts: the runtime's own function, once for equal rows."""
-    rows = np.ascontiguousarray(parts)
+def _interpreted(
+    feature: Feature, order: NDArray[np.int64], parts: Sequence[tuple[Feature, Answer]]
+) -> NDArray[np.float64]:
+    """Return what an interpretation makes of its parts: the runtime's own function, once for equal rows, of integers
+    where the runtime has integers."""
+    kinds, number = {**KINDS, **PARTS}, INTERPRETATIONS[feature.kind].number(feature)
+    whole = [kinds[part.kind].zero for part, _ in parts]
+    columns = [_spread(order, answer, 0 if zero else np.nan) for (_, answer), zero in zip(parts, whole, strict=True)]
+
+    def made(rows: Iterable[Sequence[Any]]) -> NDArray[np.float64]:
+        told = (
+            number(*[int(value) if zero else value for value, zero in zip(row, whole, strict=True)]) for row in rows
+        )
+        return np.fromiter(told, dtype=np.float64)
+
+    if any(column.dtype == object for column in columns):
+        return made(zip(*[column.tolist() for column in columns], strict=True))
+    rows = np.column_stack(columns)
     _, first, place = np.unique(
         rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel(), return_index=True, return_inverse=True
     )
-    number = INTERPRETATIONS[feature.kind].number(feature)
-    made = np.array([number(*row) for row in rows[first].tolist()], dtype=np.float64)
-    return made[place]
+    return made(rows[first].tolist())[place]
 
 
 def _spread(order: NDArray[np.int64], answer: Answer, nothing: float) -> NDArray[Any]:

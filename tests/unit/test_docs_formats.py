@@ -22,6 +22,7 @@ import pytest
 
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, LARGEST, LONGEST, NUMBER_FIELDS
+from entrenous.features import INTERPRETATIONS, interpret
 from entrenous.features.declare import KINDS
 from entrenous_consent.audit import KINDS as AUDIT_KINDS
 from entrenous_consent.keys import Keyring, MemoryKeyProvider
@@ -242,6 +243,18 @@ def test_every_kind_of_feature_is_described():
         text += f'\n[[features]]\nname = "f{i}"\n{feature}\npurpose = "personalize"\n'
         text += 'category = "c"\nsource = "s"\nretention_days = 1\n'
     assert len(parse_spec(text.encode()).features) == 9
+
+
+def test_what_is_made_of_others_is_described_as_the_code_describes_it():
+    """But for those that need more words than a line of the module has."""
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", str(interpret.__doc__), re.MULTILINE))
+    longer = {"funnel", "mean", "moment", "monetary_score", "ratio", "share"}
+    customer = {"alive", "churn", "expected_purchases", "expected_value", "lifetime_value"}
+    assert told.keys() | customer == INTERPRETATIONS.keys()
+    described = rows(SPEC)
+    for kind in told.keys() - longer:
+        said = told[kind].replace("`w`", "the window").replace(" * ", " × ")
+        assert any(said in line for line in described[kind]), kind
 
 
 def test_the_example_policy_permits_the_example_specification():

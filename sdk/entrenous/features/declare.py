@@ -11,11 +11,10 @@ window of n holds the current bucket and the n - 1 before it; events with `time 
 
 - `count`: events in the window; nothing is 0. `sum`: of an integer field; nothing is 0. `days`: distinct UTC days with
   an event; nothing is 0.
-- `mean`, `min`, `max`: of an integer field, over the events in the window that have it; nothing is NaN.
+- `min`, `max`: of an integer field, over the events in the window that have it; nothing is NaN.
 - `recency`: whole buckets since the last event in the window; nothing is NaN.
 - `decayed_sum`: each bucket's sum times `decay_weights(...)[age]`, divided by `DECAY_SCALE`. The weights are
   integers, so the sum is exact in any order and the two engines agree to the bit.
-- `ratio`: events in the window for each event called `per` in it; none of those is NaN.
 - `age`: whole buckets since the first event in the window. `peak`: the most events of one bucket. `pause`: the most
   buckets from one with an event to the next. Nothing, or a single bucket, is NaN.
 - `streak`: days of the run of consecutive UTC days with an event that ends at the latest such day in the window; what
@@ -28,7 +27,6 @@ window of n holds the current bucket and the n - 1 before it; events with `time 
 - `top`: the code with most events in the window; of equals, the lower code.
 - `affinity`: the code with the greatest weight, each event weighing `decay_weights(...)[age]`; of equals, the lower
   code. `rank` 2 and 3 are the second and third greatest; where there are fewer codes, NaN.
-- `share`: the events with one listed `value`, divided by those with any; nothing is NaN.
 - `distinct`: how many of the listed `values` were met; nothing is 0. With `slots` in place of `values`, every value
   falls into one of so many slots by its SHA-256, and slots are counted: values that share one count once, so that it is
   a lower bound, never above `slots`.

@@ -8,6 +8,9 @@ call. A part that is absent is NaN; a count of nothing is 0. Divided by nothing,
 
 | kind | parts, and the number |
 |---|---|
+| `mean` | sum of `field`, over the events that have it |
+| `ratio` | events, for each `per` |
+| `share` | events with the one `value`, over those with any listed one |
 | `gap` | mean days from one day with an event to the next |
 | `regularity` | `gap` over the longest such pause: 1 is a clockwork |
 | `due` | days since the last event over `gap`: from 1 on, the next one is due |
@@ -59,7 +62,7 @@ from entrenous.features.kinds import ANY
 __all__ = ["INTERPRETATIONS", "Interpretation", "parts_of"]
 
 Number = Callable[..., float]
-"""Makes the feature's number of its parts' numbers, each a float."""
+"""Makes the feature's number of its parts': integers where they count or sum, so that a division rounds once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,11 @@ def _listing(*kinds: str) -> Callable[[Feature], tuple[Feature, ...]]:
         )
 
     return parts
+
+
+def _share_parts(feature: Feature) -> tuple[Feature, ...]:
+    listed = _part(feature, "listed", field=feature.field, among=feature.among)
+    return replace(listed, kind="chosen", value=feature.value), listed
 
 
 def _same(one: float, other: float) -> float:
@@ -421,6 +429,7 @@ INTERPRETATIONS: Mapping[str, Interpretation] = {
     "lag": Interpretation(parts=_both("recency"), number=_plain(_lag)),
     "lifetime_value": Interpretation(parts=_lifetime_value_parts, number=_lifetime_value),
     "loyalty": Interpretation(parts=_of("days", "age"), number=_plain(lambda days, age: _over(days, age + 1.0))),
+    "mean": Interpretation(parts=_reading("sum", "filled"), number=_plain(_over)),
     "moment": Interpretation(parts=_moment_parts, number=_plain(_moment)),
     "momentum": Interpretation(parts=_momentum_parts, number=_momentum),
     "monetary_score": Interpretation(parts=_reading("sum"), number=_score),
@@ -429,10 +438,12 @@ INTERPRETATIONS: Mapping[str, Interpretation] = {
     "per_session": Interpretation(parts=_per_session_parts, number=_plain(_over)),
     "presence": Interpretation(parts=_of("days"), number=lambda feature: lambda days: days / float(feature.window)),
     "price_gap": Interpretation(parts=_price_gap_parts, number=_plain(_price_gap)),
+    "ratio": Interpretation(parts=_both("count"), number=_plain(_over)),
     "recency_score": Interpretation(parts=_of("recency"), number=_recency_score),
     "regularity": Interpretation(parts=_of("age", "recency", "days", "pause"), number=_plain(_regularity)),
     "rfm_score": Interpretation(parts=_rfm_parts, number=_rfm),
     "settled": Interpretation(parts=_listing("first", "last"), number=_plain(_same)),
+    "share": Interpretation(parts=_share_parts, number=_plain(_over)),
     "spread": Interpretation(parts=_reading("max", "min"), number=_plain(_spread)),
     "strayed": Interpretation(parts=_listing("last", "top"), number=_plain(_strayed)),
     "trend": Interpretation(parts=_trend_parts, number=_trend),

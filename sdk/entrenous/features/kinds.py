@@ -116,7 +116,7 @@ KINDS: Mapping[str, Kind] = {
     "lifetime_value": _made(reads="number", needs=("lifetime", "horizon", "discount"), units=_DAYS),
     "loyalty": _made(units=_DAYS),
     "max": Kind(reads="number"),
-    "mean": Kind(reads="number"),
+    "mean": _made(reads="number"),
     "min": Kind(reads="number"),
     "moment": _made(coded=True, codes=MOMENTS, units=("hour",), events=False),
     "momentum": _made(shortest=2),
@@ -128,7 +128,7 @@ KINDS: Mapping[str, Kind] = {
     "per_session": _made(units=_DAYS),
     "presence": _made(zero=True, units=_DAYS),
     "price_gap": _made(reads="number", needs=("per",)),
-    "ratio": Kind(needs=("per",)),
+    "ratio": _made(needs=("per",)),
     "recency": Kind(),
     "recency_score": _made(needs=("cuts",), zero=True, units=_DAYS),
     "regularity": _made(units=_DAYS),
@@ -136,7 +136,7 @@ KINDS: Mapping[str, Kind] = {
     "session_length": Kind(zero=True, units=("hour",), longest=24),
     "sessions": Kind(zero=True, units=_DAYS),
     "settled": _made(reads="category", needs=("values",)),
-    "share": Kind(reads="category", needs=("values",)),
+    "share": _made(reads="category", needs=("values",)),
     "spread": _made(reads="number"),
     "strayed": _made(reads="category", needs=("values",)),
     "streak": Kind(zero=True, units=_DAYS),
@@ -149,13 +149,15 @@ KINDS: Mapping[str, Kind] = {
 }
 
 PARTS: Mapping[str, Kind] = {
+    "chosen": Kind(reads="category", zero=True),
     "filled": Kind(zero=True),
     "listed": Kind(reads="category", zero=True),
     "squared": Kind(reads="category", zero=True),
     "weekend_days": Kind(zero=True, units=_DAYS),
 }
-"""What only a part of another feature can be: events that have the field; events with a listed value, and the sum over
-the values of their number's square; days with an event that were a Saturday or a Sunday."""
+"""What only a part of another feature can be: events with the one value; events that have the field; events with a
+listed value, and the sum over the values of their number's square; days with an event that were at a
+weekend."""
 
 LATEST = ("asked", "imported", "told")
 """Kinds that hold what was said last of a visitor, not what the visitor did."""

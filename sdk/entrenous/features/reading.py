@@ -81,7 +81,7 @@ def reader(feature: Feature) -> Reader:
     if parts := parts_of(feature):
         return _made(feature, [reader(part) for part in parts])
     view, key, finish = _way(feature)
-    return Reader(reads=tuple(Read(series=one, view=view, key=key) for one in series_of(feature)), finish=finish)
+    return Reader(reads=(Read(series=series_of(feature), view=view, key=key),), finish=finish)
 
 
 def _made(feature: Feature, parts: list[Reader]) -> Reader:
@@ -92,7 +92,7 @@ def _made(feature: Feature, parts: list[Reader]) -> Reader:
         start += len(part.reads)
 
     def finish(*seen: Any) -> float:
-        return number(*[float(of(*seen[where])) for of, where in slices])
+        return number(*[of(*seen[where]) for of, where in slices])
 
     return Reader(reads=tuple(read for part in parts for read in part.reads), finish=finish)
 
@@ -103,7 +103,11 @@ def _way(feature: Feature) -> tuple[View, tuple[Any, ...], Finish]:
         return _within(window), ("within", window), _OF_INTEGERS.get(kind, _slots)
     if kind in _WEIGHED:
         return _weighed(feature), ("weighed", window, half_life), _of_weights(feature)
-    return _ALONE[kind](feature), (kind, window, half_life, feature.value), float
+    return _ALONE[kind](feature), (kind, window, half_life, feature.value), _as_it_is
+
+
+def _as_it_is(number: float) -> float:
+    return number
 
 
 # Numbers of the integers in a window
@@ -113,35 +117,27 @@ def _within(window: int) -> View:
     return lambda now, kept: kept.values[kept.between(now - window, now)]
 
 
-def _quotient(above: list[int], below: list[int]) -> float:
-    """Integers divided with one rounding, as Python does whatever their size."""
-    divisor = sum(below)
-    return sum(above) / divisor if divisor else NAN
-
-
 def _slots(masks: list[int]) -> float:
     union = 0
     for mask in masks:
         union |= mask
-    return float(union.bit_count())
+    return union.bit_count()
 
 
 _OF_INTEGERS: Mapping[str, Finish] = {
-    "count": lambda integers: float(sum(integers)),
-    "days": lambda integers: float(len(integers)),
-    "filled": lambda integers: float(sum(integers)),
-    "max": lambda integers: float(max(integers, default=NAN)),
-    "mean": _quotient,
-    "min": lambda integers: float(min(integers, default=NAN)),
-    "peak": lambda integers: float(max(integers, default=NAN)),
-    "ratio": _quotient,
-    "sum": lambda integers: float(sum(integers)),
+    "count": sum,
+    "days": len,
+    "filled": sum,
+    "max": lambda integers: max(integers, default=NAN),
+    "min": lambda integers: min(integers, default=NAN),
+    "peak": lambda integers: max(integers, default=NAN),
+    "sum": sum,
 }
 
 
 # Numbers of the weight of each category
 
-_WEIGHED = frozenset({"affinity", "distinct", "listed", "share", "squared", "top"})
+_WEIGHED = frozenset({"affinity", "chosen", "distinct", "listed", "squared", "top"})
 
 
 def _weighed(feature: Feature) -> View:
@@ -175,21 +171,18 @@ def _of_weights(feature: Feature) -> Finish:
 
     def ranked(totals: dict[int, int]) -> float:
         order = sorted(totals, key=lambda code: (-totals[code], code))
-        return float(order[rank - 1]) if len(order) >= rank else NAN
+        return order[rank - 1] if len(order) >= rank else NAN
 
-    def share(totals: dict[int, int]) -> float:
-        return totals.get(code, 0) / sum(totals.values()) if totals else NAN
+    def chosen(totals: dict[int, int]) -> int:
+        return totals.get(code, 0)
 
-    def distinct(totals: dict[int, int]) -> float:
-        return float(len(totals))
+    def listed(totals: dict[int, int]) -> int:
+        return sum(totals.values())
 
-    def listed(totals: dict[int, int]) -> float:
-        return float(sum(totals.values()))
+    def squared(totals: dict[int, int]) -> int:
+        return sum(events * events for events in totals.values())
 
-    def squared(totals: dict[int, int]) -> float:
-        return float(sum(events * events for events in totals.values()))
-
-    known = {"distinct": distinct, "listed": listed, "share": share, "squared": squared}
+    known: Mapping[str, Finish] = {"chosen": chosen, "distinct": len, "listed": listed, "squared": squared}
     return known.get(feature.kind, ranked)
 
 

@@ -57,34 +57,32 @@ Buckets = dict[int, int]
 Adder = Callable[[Buckets, int, Any], None]
 """Adds an event to the buckets; between the two, the number of the event's own."""
 
-_SHAPES: Mapping[str, tuple[str, ...]] = {
-    "affinity": ("c",),
-    "age": ("n",),
-    "asked": ("told",),
-    "count": ("n",),
-    "days": ("n",),
-    "decayed_sum": ("s",),
-    "distinct": ("c",),
-    "filled": ("filled",),
-    "first": ("earliest",),
-    "last": ("l",),
-    "listed": ("c",),
-    "max": ("greatest",),
-    "mean": ("s", "filled"),
-    "min": ("least",),
-    "pause": ("n",),
-    "peak": ("n",),
-    "ratio": ("n", "n"),
-    "recency": ("n",),
-    "session_length": ("n",),
-    "sessions": ("half_hours",),
-    "share": ("c",),
-    "squared": ("c",),
-    "streak": ("n",),
-    "sum": ("s",),
-    "told": ("told",),
-    "top": ("c",),
-    "weekend_days": ("n",),
+_SHAPES: Mapping[str, str] = {
+    "affinity": "c",
+    "age": "n",
+    "asked": "told",
+    "chosen": "c",
+    "count": "n",
+    "days": "n",
+    "decayed_sum": "s",
+    "distinct": "c",
+    "filled": "filled",
+    "first": "earliest",
+    "last": "l",
+    "listed": "c",
+    "max": "greatest",
+    "min": "least",
+    "pause": "n",
+    "peak": "n",
+    "recency": "n",
+    "session_length": "n",
+    "sessions": "half_hours",
+    "squared": "c",
+    "streak": "n",
+    "sum": "s",
+    "told": "told",
+    "top": "c",
+    "weekend_days": "n",
 }
 _ABSENT = (None, "")
 _COMBINE: Mapping[str, Callable[[int, int], int]] = {
@@ -131,21 +129,18 @@ class Series:
         return cell // 2 // len(self.values)
 
 
-def series_of(feature: Feature) -> tuple[Series, ...]:
-    """Return the series that a stored feature is read from, in the order in which its reader takes them."""
+def series_of(feature: Feature) -> Series:
+    """Return the series that a stored feature is read from; one that is made of others has none of its own."""
     in_half_hours = feature.kind == "session_length"
-    shapes = ("slots",) if feature.slots else _SHAPES.get(feature.kind) or (("l",) if feature.values else ("number",))
-    return tuple(
-        Series(
-            shape=shape,
-            event=event or attribute_name(feature.kind, feature.field),
-            field=feature.field,
-            seconds=HALF_HOUR if in_half_hours else SECONDS[feature.unit],
-            values=feature.listed,
-            slots=feature.slots,
-            keep=feature.window * SECONDS[feature.unit] // HALF_HOUR if in_half_hours else feature.window,
-        )
-        for shape, event in zip(shapes, (feature.event, feature.per or feature.event), strict=False)
+    shape = "slots" if feature.slots else _SHAPES.get(feature.kind) or ("l" if feature.values else "number")
+    return Series(
+        shape=shape,
+        event=feature.event or attribute_name(feature.kind, feature.field),
+        field=feature.field,
+        seconds=HALF_HOUR if in_half_hours else SECONDS[feature.unit],
+        values=feature.listed,
+        slots=feature.slots,
+        keep=feature.window * SECONDS[feature.unit] // HALF_HOUR if in_half_hours else feature.window,
     )
 
 

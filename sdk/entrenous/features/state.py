@@ -138,7 +138,7 @@ class Plan:
         """Return the purpose's columns at `now`: float32 bytes, one value for each of `positions`."""
         kept = [Ordered.of(buckets) for buckets in state]
         seen = [view(now // seconds, kept[at]) for at, seconds, view in self._views]
-        values = [finish(*[seen[view] for view in views]) for views, finish in self._readers]
+        values = [float(finish(*[seen[view] for view in views])) for views, finish in self._readers]
         return np.array(values, dtype=np.float32).tobytes()
 
     def until(self, now: int) -> int:
