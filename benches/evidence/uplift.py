@@ -17,10 +17,10 @@ from rich.progress import track
 from sklearn.model_selection import KFold
 
 from entrenous_exporters.build import score
+from entrenous_exporters.spec import Learner
 from entrenous_exporters.trees import adversarial_rows, check, to_onnx
 from entrenous_exporters.uplift import (
     METHODS,
-    Shape,
     Trial,
     Value,
     check_randomised,
@@ -32,14 +32,31 @@ from entrenous_exporters.uplift import (
 FOLDER = Path("docs/evidence")
 DATA = Path(os.environ.get("ENTRENOUS_DATA", "../shared/data"))
 SEEDS = range(5)
+
+
+def shaped(*, trees: int, leaves: int = 4, l2: float = 50.0, min_rows_leaf: int = 500) -> Learner:
+    """Return a learner of so many trees."""
+    return Learner(
+        kind="hist_gradient_boosting",
+        trees=trees,
+        leaves=leaves,
+        learning_rate=0.1,
+        l2=l2,
+        min_rows_leaf=min_rows_leaf,
+        k=5,
+        seed=0,
+        calibration="none",
+    )
+
+
 ARMS = ("No E-Mail", "Mens E-Mail", "Womens E-Mail")
 MARGIN, COST = 10.0, 0.15
 """Of a Starbucks purchase, and of a promotion sent; both from its source."""
 # Chosen once for both arms by what a T-learner needs; the folds judge it.
-HILLSTROM = Shape(trees=30)
+HILLSTROM = shaped(trees=30)
 # Among these, by 4-fold cross-validation over 2 seeds on the training file alone.
 STARBUCKS = [
-    Shape(trees=trees, leaves=leaves, l2=l2, min_rows_leaf=rows)
+    shaped(trees=trees, leaves=leaves, l2=l2, min_rows_leaf=rows)
     for trees, leaves, l2, rows in product((20, 40), (3, 4), (0.0, 50.0), (100, 500))
 ]
 
@@ -73,7 +90,7 @@ def starbucks(name: str) -> Trial:
     )
 
 
-def margins(learn: Trial, judge: Floats, shape: Shape, method: str) -> NDArray[np.float64]:
+def margins(learn: Trial, judge: Floats, shape: Learner, method: str) -> NDArray[np.float64]:
     """Return what the shipped graph says of rows it has not seen, [N, A - 1]."""
     graph = to_onnx(fit_uplift(learn, shape, method=method).ensemble)
     return np.asarray(score(graph, judge, singly=False), dtype=np.float64)
@@ -139,7 +156,7 @@ def earned(predicted: NDArray[np.float64], trial: Trial) -> tuple[float, float, 
     )
 
 
-def chosen_shape(train: Trial) -> tuple[Shape, float]:
+def chosen_shape(train: Trial) -> tuple[Learner, float]:
     """Return the shape that earns most on held-out training rows, and what it earned."""
     best = (STARBUCKS[0], -np.inf)
     for shape in track(STARBUCKS, description="starbucks, by cross-validation"):
@@ -154,7 +171,7 @@ def chosen_shape(train: Trial) -> tuple[Shape, float]:
     return best
 
 
-def spoken(shape: Shape) -> str:
+def spoken(shape: Learner) -> str:
     """Return a shape in words."""
     return f"{shape.trees} trees of {shape.leaves} leaves, l2 {shape.l2:.0f}, {shape.min_rows_leaf} rows a leaf"
 

@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from threadpoolctl import threadpool_limits
 
-from entrenous_consent.errors import Missing
+from entrenous_consent.errors import Malformed, Missing
 from entrenous_exporters.spec import Learner
 
-__all__ = ["fit_trees"]
+__all__ = ["fit_regression", "fit_trees"]
 
 
 def fit_trees(learner: Learner, x: NDArray[np.float32], y: NDArray[np.bool_]) -> Any:
@@ -29,17 +34,37 @@ def fit_trees(learner: Learner, x: NDArray[np.float32], y: NDArray[np.bool_]) ->
         return model.fit(x, y)
 
 
+def fit_regression(learner: Learner, x: NDArray[np.float32], y: NDArray[np.float64]) -> Any:
+    """Return the fitted model of a number.
+
+    Args:
+        learner: of the kind `hist_gradient_boosting`. x: float32 [N, C], finite or NaN. y: float64 [N], finite.
+
+    Raises:
+        Malformed: another kind.
+    """
+    if learner.kind != "hist_gradient_boosting":
+        remedy = "use hist_gradient_boosting"
+        raise Malformed("regresses no numbers here", place=f"learner.kind: {learner.kind}", remedy=remedy)
+    with threadpool_limits(1):
+        return HistGradientBoostingRegressor(**_boosting(learner)).fit(x, y)
+
+
 def _hist(learner: Learner, _: NDArray[np.bool_]) -> Any:
-    return HistGradientBoostingClassifier(
-        max_iter=learner.trees,
-        max_leaf_nodes=learner.leaves,
-        learning_rate=learner.learning_rate,
-        l2_regularization=learner.l2,
-        min_samples_leaf=learner.min_rows_leaf,
-        early_stopping=False,
-        categorical_features=None,
-        random_state=learner.seed,
-    )
+    return HistGradientBoostingClassifier(**_boosting(learner))
+
+
+def _boosting(learner: Learner) -> dict[str, Any]:
+    return {
+        "max_iter": learner.trees,
+        "max_leaf_nodes": learner.leaves,
+        "learning_rate": learner.learning_rate,
+        "l2_regularization": learner.l2,
+        "min_samples_leaf": learner.min_rows_leaf,
+        "early_stopping": False,
+        "categorical_features": None,
+        "random_state": learner.seed,
+    }
 
 
 def _forest(learner: Learner, _: NDArray[np.bool_]) -> Any:

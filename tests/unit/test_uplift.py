@@ -11,9 +11,9 @@ import pytest
 from entrenous_consent.errors import Malformed
 from entrenous_exporters import trees
 from entrenous_exporters.build import score
+from entrenous_exporters.spec import Learner
 from entrenous_exporters.uplift import (
     METHODS,
-    Shape,
     Trial,
     auuc,
     best_constant,
@@ -26,7 +26,17 @@ from entrenous_exporters.uplift import (
 )
 
 N = 4_000
-SMALL = Shape(trees=20, leaves=4, min_rows_leaf=50, l2=1.0, k=5)
+SMALL = Learner(
+    kind="hist_gradient_boosting",
+    trees=20,
+    leaves=4,
+    learning_rate=0.1,
+    l2=1.0,
+    min_rows_leaf=50,
+    k=5,
+    seed=0,
+    calibration="none",
+)
 
 
 def added(x: np.ndarray) -> np.ndarray:
@@ -120,6 +130,11 @@ def _stump(value: float) -> trees.Tree:
 def test_what_can_not_be_learnt_is_refused(trial, method, positions, what):
     with pytest.raises(Malformed, match=what):
         fit_uplift(trial, SMALL, method=method, positions=positions)
+
+
+def test_a_library_that_regresses_no_numbers_here_is_refused(trial):
+    with pytest.raises(Malformed, match="regresses no numbers"):
+        fit_uplift(trial, replace(SMALL, kind="lightgbm"), method="t")
 
 
 @pytest.mark.parametrize(

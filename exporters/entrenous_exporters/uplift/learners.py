@@ -15,39 +15,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
-from threadpoolctl import threadpool_limits
 
 from entrenous_consent.errors import Malformed
+from entrenous_exporters.learners import fit_regression
+from entrenous_exporters.spec import Learner
 from entrenous_exporters.trees import Column, Ensemble, assemble, extract, least_support, on_grid, protect, weighted
 from entrenous_exporters.trees.reference import margin_of
 from entrenous_exporters.uplift.trial import Trial
 
-__all__ = ["METHODS", "Shape", "Uplift", "fit_uplift"]
+__all__ = ["METHODS", "Uplift", "fit_uplift"]
 
 METHODS = ("dr", "t", "x")
 _PARTS = 5
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """How large the models are.
-
-    Attributes:
-        trees, leaves, learning_rate, l2, min_rows_leaf: of each regression. k: distinct visitors under every leaf.
-        seed: of the parts that the DR-learner is cross-fitted in.
-    """
-
-    trees: int = 40
-    leaves: int = 4
-    learning_rate: float = 0.1
-    l2: float = 50.0
-    min_rows_leaf: int = 500
-    k: int = 5
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,11 +45,12 @@ class Uplift:
     least_support: int
 
 
-def fit_uplift(trial: Trial, shape: Shape, *, method: str, positions: Sequence[int] | None = None) -> Uplift:
+def fit_uplift(trial: Trial, learner: Learner, *, method: str, positions: Sequence[int] | None = None) -> Uplift:
     """Return what each arm adds over the control, by `method`.
 
     Args:
         trial: a randomised test (see `check_randomised`). method: one of `METHODS`.
+        learner: of the kind `hist_gradient_boosting`; its seed also draws the parts that the DR-learner is fitted in.
         positions: the columns that may be read; all by default. The others are as if they were not there.
 
     Raises:
@@ -75,7 +58,7 @@ def fit_uplift(trial: Trial, shape: Shape, *, method: str, positions: Sequence[i
     """
     if method not in METHODS:
         raise Malformed("is not a method we know", place="method", remedy="use one of: " + ", ".join(METHODS))
-    grown = _Grown(trial, shape, list(range(trial.x.shape[1])) if positions is None else list(positions))
+    grown = _Grown(trial, learner, list(range(trial.x.shape[1])) if positions is None else list(positions))
     if not grown.positions:
         raise Malformed("has no feature to learn from", place="positions", remedy="name at least one")
     fit = {"dr": grown.doubly_robust, "t": grown.two_models, "x": grown.crossed}[method]
@@ -86,29 +69,18 @@ def fit_uplift(trial: Trial, shape: Shape, *, method: str, positions: Sequence[i
 class _Grown:
     """Grows protected regressions over one trial, and remembers the least support met."""
 
-    def __init__(self, trial: Trial, shape: Shape, positions: list[int]) -> None:
-        self.trial, self.shape, self.positions = trial, shape, positions
+    def __init__(self, trial: Trial, learner: Learner, positions: list[int]) -> None:
+        self.trial, self.learner, self.positions = trial, learner, positions
         self.supports: list[int] = []
         self._means: dict[int, Column] = {}
 
     def regression(self, rows: NDArray[np.bool_] | NDArray[np.int64], target: Values) -> Column:
         """Return a column that foretells `target` [n], grown on and held to the visitors of these rows."""
-        x, shape = self.trial.x[rows], self.shape
-        model = HistGradientBoostingRegressor(
-            max_iter=shape.trees,
-            max_leaf_nodes=shape.leaves,
-            learning_rate=shape.learning_rate,
-            l2_regularization=shape.l2,
-            min_samples_leaf=shape.min_rows_leaf,
-            early_stopping=False,
-            categorical_features=None,
-            random_state=shape.seed,
-        )
-        with threadpool_limits(1):
-            model.fit(x[:, self.positions], target)
+        x = self.trial.x[rows]
+        model = fit_regression(self.learner, x[:, self.positions], target)
         width, visitors = self.trial.x.shape[1], self.trial.visitors[rows]
         plain = assemble([extract(model, self.positions, width)], width)
-        safe = protect(plain, x, visitors, shape.k)
+        safe = protect(plain, x, visitors, self.learner.k)
         self.supports.append(least_support(safe, x, visitors))
         return safe.columns[0]
 
@@ -138,9 +110,9 @@ class _Grown:
         outcome, visitors = trial.outcome[rows], trial.visitors[rows]
         numbers, share = np.flatnonzero(rows), trial.shares[arm] / (trial.shares[arm] + trial.shares[0])
         said = np.zeros(len(outcome))
-        parts = GroupKFold(_PARTS, shuffle=True, random_state=self.shape.seed)
+        parts = GroupKFold(_PARTS, shuffle=True, random_state=self.learner.seed)
         for learn, judge in parts.split(numbers, groups=visitors):
-            own = _Grown(trial, self.shape, self.positions)
+            own = _Grown(trial, self.learner, self.positions)
             sides = [
                 margin_of(own.regression(numbers[learn][side], outcome[learn][side]), trial.x[numbers[judge]])
                 for side in (treated[learn], ~treated[learn])
