@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from entrenous import Client, Decision, Visitor
+from tests.messages import POLICY_TEXT, Receiver, receiving
 from tests.shop import Clock, Shop
 
 
@@ -40,3 +41,16 @@ def agreed(client: Client) -> Visitor:
 @pytest.fixture
 def ask() -> Callable[[Visitor], Decision]:
     return lambda visitor: visitor.decide("promotion", default="none")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def mailing(shop: Shop, receiver: Receiver) -> Shop:
+    """A shop whose policy names a message to a recipient."""
+    shop.policy.write_text(POLICY_TEXT)
+    return shop

@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.resources import files
 
-from entrenous_consent.messages import Told, read_message
+from entrenous import Client, Visitor
+from entrenous_consent.audit import read_entry
+from entrenous_consent.messages import Told, is_message, read_message
+from tests.segments import trigger
+from tests.shop import Shop
 
 PURPOSE = """
 [purposes.{key}]
@@ -99,3 +103,41 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         finally:
             server.shutdown()
             thread.join()
+
+
+CART = {"name": "cart", "kind": "cart_abandoned", "message": "reminder"}
+TIP = {"name": "tip", "kind": "browse_abandoned", "purpose": "personalize", "delay_minutes": 10}
+CONSENT = {"personalize": True, "history": True, "measure": True, "improve": True, "message": True}
+
+
+def opened(shop: Shop, receiver: Receiver, *declared: dict, **more) -> Client:
+    said = [{key: value for key, value in one.items() if value is not None} for one in declared or (CART,)]
+    trigger(shop, *said, **more)
+    return shop.open(crowd=True, release_seconds=0, message_seconds=0, webhooks={"reminder": receiver.url})
+
+
+def consenting(client: Client, identifier: str = "customer-42", **without: bool) -> Visitor:
+    visitor = client.visitor(identifier)
+    assert visitor.consent(CONSENT | without).accepted
+    return visitor
+
+
+def filled(visitor: Visitor, **more) -> None:
+    assert visitor.observe("add_to_cart", value=100, currency="EUR", **more).accepted
+
+
+def round_(client: Client) -> int:
+    """Raise and send; return how many were received."""
+    made, sent = client.raise_messages(), client.send_messages()
+    assert made.accepted, made
+    assert sent.accepted, sent
+    return sent.data["sent"]
+
+
+def messages(client: Client) -> list[bytes]:
+    return [one.data for one in client.outbox() if is_message(one.data)]
+
+
+def audited(client: Client, kind: str) -> list:
+    store = client._engine.custody.store
+    return [one for log in store.logs() for one in map(read_entry, store.log(log)) if one.kind == kind]
