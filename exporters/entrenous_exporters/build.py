@@ -17,9 +17,10 @@ from entrenous.scorer import open_session
 from entrenous_consent.errors import Malformed
 from entrenous_exporters import dense, trees
 from entrenous_exporters.calibrate import sigmoid
+from entrenous_exporters.deciding import DecisionSpec
 from entrenous_exporters.learners import fit_trees
 from entrenous_exporters.rows import Rows
-from entrenous_exporters.spec import DecisionSpec, TrainingSpec
+from entrenous_exporters.spec import TrainingSpec
 from entrenous_exporters.trees import Column, Ensemble
 
 __all__ = ["Built", "build", "margins_at", "score", "spoken"]

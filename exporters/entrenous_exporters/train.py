@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from entrenous.bundle import BUNDLE_LIMIT, Bundle, DecisionRule, Manifest, Pattern, encode_bundle, read_bundle
+from entrenous.bundle import BUNDLE_LIMIT, Bundle, Manifest, encode_bundle, read_bundle
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_exporters.build import Built, build
@@ -147,30 +147,13 @@ def _manifest(
     spec: TrainingSpec, cuts: Sequence[tuple[float, ...]], tolerance: float, *, created: int, card: bytes
 ) -> Manifest:
     decision = spec.decision
-    patterns = tuple(Pattern(purposes=pattern, column=i, cuts=cuts[i]) for i, pattern in enumerate(decision.patterns))
     return Manifest(
         name=spec.name,
         version=spec.version,
         created=created,
         expires=created + spec.lifetime_days * 86_400,
         features=spec.features,
-        decisions={
-            decision.name: DecisionRule(
-                kind="propensity",
-                purpose=decision.purpose,
-                model=decision.name,
-                tolerance=tolerance,
-                tranches=decision.tranches,
-                patterns=patterns,
-                arms=decision.arms,
-                choice=decision.choice,
-                default_arm=decision.default_arm,
-                experiment=decision.experiment,
-                cap=decision.cap,
-                targeting=decision.targeting.tree if decision.targeting else None,
-                exclude=decision.exclude.tree if decision.exclude else None,
-            )
-        },
+        decisions={decision.name: decision.rule(model=decision.name, tolerance=tolerance, cuts=cuts)},
         models={},
         card=card,
         public_research_data=spec.source.public_research_data,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous.bundle import MOST_TOLERANCE
+from entrenous.decisions.form import MOST_TOLERANCE
 from entrenous.onnx_dense import check_dense
 from entrenous.scorer import Scorer, open_session
 from entrenous_consent.errors import Malformed

@@ -19,14 +19,13 @@ from sklearn.model_selection import GroupKFold
 
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.learners import fit_regression
-from entrenous_exporters.spec import Learner
+from entrenous_exporters.spec import METHODS, Learner
 from entrenous_exporters.trees import Column, Ensemble, assemble, extract, least_support, on_grid, protect, weighted
 from entrenous_exporters.trees.reference import margin_of
 from entrenous_exporters.uplift.trial import Trial
 
 __all__ = ["METHODS", "Uplift", "fit_uplift"]
 
-METHODS = ("dr", "t", "x")
 _PARTS = 5
 
 Values = NDArray[np.float64]
