@@ -124,7 +124,7 @@ def test_an_offer_that_was_shown_is_kept_for_its_validity_whatever_the_next_bund
     shop.clock.now += 7 * DAY
     assert visitor.decide("promotion", "fallback").value == "five_off"
     client.flush()
-    assert list(visitor.export().data["purposes"]["personalize"]["offers"].values())[0]["arm"] == "five_off"
+    assert visitor.export().data["purposes"]["personalize"]["offers"]["promotion"]["arm"] == "five_off"
 
 
 def test_an_offer_is_kept_before_it_has_reached_the_store_and_in_every_process(shop):
