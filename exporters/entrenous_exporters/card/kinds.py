@@ -29,7 +29,8 @@ def uplift_title(facts: Facts, language: str) -> str:
         f"visitor ({figure(policy['low'], language)} to {figure(policy['high'], language)}): {verdict} than "
         f"{constant['arm']} for everybody, which brings {figure(constant['value'], language)}.",
         f"Avec {purposes(fullest)} accordés, n'agir que là où cela rapporte donne "
-        f"{figure(policy['value'], language)} par visiteur ({figure(policy['low'], language)} à {figure(policy['high'], language)}) : {verdict} que "
+        f"{figure(policy['value'], language)} par visiteur ({figure(policy['low'], language)} à "
+        f"{figure(policy['high'], language)}) : {verdict} que "
         f"{constant['arm']} pour tous, qui donne {figure(constant['value'], language)}.",
     )
 
@@ -133,7 +134,8 @@ def situation_sections(facts: Facts, language: str) -> tuple[Section, ...]:
                     "For each consent: how often the same situation is named as with everything granted; then, of each "
                     "situation, its share of the visits and how many of them reach the goal.",
                     "Pour chaque consentement : combien de fois la même situation est nommée que si tout était "
-                    "accordé ; puis, pour chaque situation, sa part des visites et combien d'entre elles atteignent le but.",
+                    "accordé ; puis, pour chaque situation, sa part des visites et combien d'entre elles atteignent "
+                    "le but.",
                 ),
             ),
             headings=(
