@@ -22,7 +22,7 @@ from entrenous.context import columns_of
 from entrenous.contributions import HOLDOUT
 from entrenous.decision import Decision, Receipt
 from entrenous.decisions.draws import Draw, Drawing
-from entrenous.decisions.routes import Result, Route, Trial
+from entrenous.decisions.routes import Result, Scored, Trial
 from entrenous.enrolment import Enrolment
 from entrenous.events import Event
 from entrenous.opened import Open, Unwatched, Watch
@@ -109,9 +109,9 @@ class Engine:
         if route.kept and (promised := seen.kept.get(name)) is not None and now < promised[1]:
             result = route.kept.get(promised[0])
             if result is not None:
-                return self._account(handle, seen, route, result, 0, now, None)
+                return self._account(handle, seen, result, Scored(route, seen.head, supplied), now)
         if route.gate is not None and not route.gate.admits(seen.head, supplied, context, now):
-            return self._account(handle, seen, route, route.ineligible, 0, now, None)
+            return self._account(handle, seen, route.ineligible, Scored(route, seen.head, supplied), now)
         tranche, margin = route.place(seen.head, supplied)
         if route.drawing is None:
             result = route.arms[tranche].best
@@ -120,18 +120,17 @@ class Engine:
             result = route.aside[draw.side][tranche] if draw.side else route.arms[tranche].at(draw.place)
             if (trial := seen.trials.get(name)) is not None:
                 self._enrol(handle, seen, trial, draw, (result.basis.arm, result.basis.tranche), now)
-        return self._account(handle, seen, route, result, tranche, now, margin)
+        return self._account(handle, seen, result, Scored(route, seen.head, supplied, tranche, margin), now)
 
-    def _account(
-        self, handle: bytes, seen: Open, route: Route, result: Result, tranche: int, now: int, margin: float | None
-    ) -> Decision:
+    def _account(self, handle: bytes, seen: Open, result: Result, scored: Scored, now: int) -> Decision:
         """Apply the cap, keep what is promised, note the receipt; return the answer."""
-        cap, ends = route.cap, 0
+        route, ends = scored.route, 0
+        cap = route.cap
         fresh = result.counts and result.basis.cause != "kept"
         with self._lock:
             if cap is not None and fresh:
                 if seen.counted[route.name] >= cap.decisions:
-                    result, fresh = route.capped[tranche], False
+                    result, fresh = route.capped[scored.tranche], False
                 else:
                     for name in route.together:
                         seen.counted[name] += 1
@@ -143,7 +142,8 @@ class Engine:
             key = (handle, seen.generation, route.purpose)
             counted, keep_days = route.counted if fresh else "", cap.days if cap else 1
             self._waiting.note(key, receipt, counted=counted, keep_days=keep_days, kept_until=ends)
-        return Decision(result.value, basis.reason, basis.cause, basis.tranche, receipt, result.payload, margin)
+        value, payload = result.value, result.payload
+        return Decision(value, basis.reason, basis.cause, basis.tranche, receipt, payload, scored.margin, scored)
 
     def _unrouted(self, seen: Open, name: str, default: Any, now: int) -> Decision:
         if seen.stale:

@@ -16,13 +16,14 @@ from entrenous.bundle import Manifest
 from entrenous.decision import Basis
 from entrenous.decisions.draws import SIDES, Drawing
 from entrenous.decisions.form import Cap, DecisionRule, Pattern
+from entrenous.features import Feature
 from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
 from entrenous.targeting import Gate, Narrowed
 from entrenous_consent.policy import PrivacyPolicy, Report
 from entrenous_consent.pseudonyms import BUCKETS
 
-__all__ = ["Arms", "Compiler", "Place", "Result", "Route", "Trial"]
+__all__ = ["Arms", "Compiler", "Place", "Result", "Route", "Scored", "Trial"]
 
 Place = Callable[[Any, list[tuple[int, float]]], tuple[int, float | None]]
 """Takes a vector and what this decision brings along; answers the tranche's number and, where it is one, the margin."""
@@ -66,6 +67,8 @@ class Route:
         drawing: the experiment, None for who takes part in none.
         cap: None for none; counted: under which word; together: the decisions whose caps count this one.
         gate: who the decision is for, None for everyone. ineligible: the outcome for the others.
+        features: the schema. reads: positions that the pattern's model reads. margins: its margins of a vector, None
+            where nothing is scored.
     """
 
     name: str
@@ -82,6 +85,33 @@ class Route:
     together: tuple[str, ...]
     gate: Narrowed | None
     ineligible: Result
+    features: tuple[Feature, ...]
+    reads: tuple[int, ...]
+    margins: Callable[[Any], list[float]] | None
+    kind: str
+
+    def column_of(self, tranche: int, margins: list[float]) -> int:
+        """Return which of a vector's margins spoke for a tranche; for the first of an uplift, the greatest."""
+        if self.kind == "situation":
+            return tranche
+        if self.kind == "uplift":
+            return tranche - 1 if tranche else margins.index(max(margins))
+        return 0
+
+
+class Scored(NamedTuple):
+    """What a decision was taken from; it stays in memory beside the answer.
+
+    Attributes:
+        head: the vector, NaN where withheld or missing. supplied: what this decision brought along: positions, values.
+        tranche: its number. margin: where it is a likelihood.
+    """
+
+    route: Route
+    head: Any
+    supplied: list[tuple[int, float]]
+    tranche: int = 0
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +186,17 @@ class Compiler:
             ),
             gate=gate,
             ineligible=outcomes.default(unscored, "", "DEFAULT", "ineligible"),
+            features=self.manifest.features,
+            reads=tuple(i for i, one in enumerate(self.manifest.features) if one.purpose in read),
+            margins=self._margins(rule, pattern),
+            kind=rule.kind,
         )
+
+    def _margins(self, rule: DecisionRule, pattern: Pattern | None) -> Callable[[Any], list[float]] | None:
+        if pattern is None:
+            return None
+        scorer, first = self.scorers[rule.model], pattern.column * rule.width
+        return lambda row: scorer.margins(row, [], first, first + rule.width)
 
     @staticmethod
     def _pattern(rule: DecisionRule, granted: frozenset[str]) -> Pattern | None:
