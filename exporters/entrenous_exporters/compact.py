@@ -47,8 +47,8 @@ _ROUNDING = 0.1
 """Which part of the loss a coarser step may add."""
 _MOST_DROPPED = 6
 _SLACKS = (0.25, 0.0, -0.25, -0.5, -1.0)
-"""Which part of the loss a pattern's shape may use up while it is chosen. The smallest of many that pass is one that was
-lucky; where the judges find it worse than allowed, the pattern's next one has to be better, and then to gain."""
+"""Which part of the loss a pattern's shape may use up while it is chosen. The smallest of many that pass is one that
+was lucky; where the judges find it worse than allowed, the pattern's next one has to be better, and then to gain."""
 _GATE_ROWS = 500
 
 Pattern = tuple[str, ...]
