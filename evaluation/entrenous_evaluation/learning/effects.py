@@ -33,9 +33,9 @@ __all__ = ["Effects", "Evidence", "Tops", "evidence_of", "infer", "order"]
 EVERYONE = ""
 """The node above all tranches."""
 
-_WIDEST = 1.0
-"""κ, of what a visitor brings on average: an arm rarely doubles it."""
-_USUAL = 0.3
+_WIDEST = 0.5
+"""κ, of what a visitor brings on average: an arm rarely changes it by more than itself."""
+_USUAL = 0.2
 """Of the same: the scale of the half-normal prior of τ."""
 
 Array = NDArray[np.float64]

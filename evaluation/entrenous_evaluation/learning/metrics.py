@@ -26,7 +26,7 @@ from entrenous_evaluation.statistics.estimates import (
     moments,
 )
 
-__all__ = ["LEAST", "METRICS", "Cells", "Measured", "Metric", "measure"]
+__all__ = ["LEAST", "METRICS", "Cells", "Measured", "Metric", "measure", "merged"]
 
 METRICS = ("conversion", "revenue_per_visitor", "margin")
 """What an arm may be judged by: who orders, minor units a visitor, or these at the gross margin and less the cost."""
@@ -98,7 +98,7 @@ def measure(rounds: Sequence[Cells], metric: Metric) -> Measured | Unknown:
     Returns:
         Unknown where all cells together are too thin, or a report does not count what the metric needs.
     """
-    everyone = _merged(sums for cells in rounds for sums in cells.values())
+    everyone = merged(sums for cells in rounds for sums in cells.values())
     if everyone is None:
         return Unknown("too_few", "no cell shows")
     arms = {arm for cells in rounds for _, arm in cells}
@@ -115,7 +115,7 @@ def measure(rounds: Sequence[Cells], metric: Metric) -> Measured | Unknown:
         return Unknown("not_positive", "nobody brought anything that the noise leaves to be seen")
     tranches = {tranche for cells in rounds for tranche, _ in cells}
     pooled = {
-        tranche: _merged(sums for cells in rounds for (where, _), sums in cells.items() if where == tranche)
+        tranche: merged(sums for cells in rounds for (where, _), sums in cells.items() if where == tranche)
         for tranche in tranches
     }
     spreads = {
@@ -140,7 +140,7 @@ def _thin(sums: Sums) -> bool:
     return sums.visitors < LEAST or sqrt(sums.noise.visitors) > MOST_NOISE * sums.visitors
 
 
-def _merged(cells: Iterable[Sums]) -> Sums | None:
+def merged(cells: Iterable[Sums]) -> Sums | None:
     """Return what `+` gives, over many cells at once."""
     found = list(cells)
     if not found:
@@ -165,6 +165,7 @@ def _spread(tranche: Sums | None, everyone: Sums, metric: Metric, arm: str) -> f
 
 
 def _mean(sums: Sums, metric: Metric, arm: str, spread: float) -> Estimate:
-    mean, _, noise = moments(sums, metric.weights(arm))
-    n = sums.visitors
-    return Estimate(mean - metric.per_visitor(arm), spread / n + noise + mean**2 * sums.noise.visitors / n**2)
+    weights, n = metric.weights(arm), sums.visitors
+    mean = sum(weight * counted(sums, one) for one, weight in weights.items()) / n
+    noise = sum(weight**2 * float(getattr(sums.noise, one)) for one, weight in weights.items())
+    return Estimate(mean - metric.per_visitor(arm), spread / n + (noise + mean**2 * sums.noise.visitors) / n**2)
