@@ -66,7 +66,7 @@ def regrets(traffic: int, seed: int, way: str) -> Array:
         tranches=shop.SITUATIONS,
         arms=shop.ARMS,
         default_arm=shop.ARMS[0],
-        choice=dict.fromkeys(shop.SITUATIONS, dict.fromkeys(shop.ARMS, 2_500)),
+        choice={one: dict.fromkeys(shop.ARMS, 2_500) for one in shop.SITUATIONS},
         posteriors={},
         parents=shop.PARENTS,
         couples={},

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from entrenous_evaluation.statistics import Estimate
 
-__all__ = ["Effects", "Evidence", "Tops", "evidence_of", "infer", "order"]
+__all__ = ["EVERYONE", "Effects", "Evidence", "Tops", "evidence_of", "infer", "order"]
 
 EVERYONE = ""
 """The node above all tranches."""

@@ -24,7 +24,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous_evaluation.learning.effects import Effects, Evidence, evidence_of, infer, order
+from entrenous_evaluation.learning.effects import EVERYONE, Effects, Evidence, evidence_of, infer, order
 from entrenous_evaluation.learning.metrics import Measured
 from entrenous_evaluation.learning.shares import Posterior
 from entrenous_evaluation.statistics import Estimate
@@ -80,49 +80,59 @@ def learn(
     Raises:
         ValueError: a parent is no tranche, or is its own ancestor.
     """
-    size = len(arms)
+    known = {tranche: _bounded(prior, _NARROWEST * measured.unit) for tranche, prior in memory.prior.items() if prior}
+    rounds = {tranche: [_of(cells, tranche, arms) for cells in measured.rounds] for tranche in tranches}
     evidence, tops = {}, {}
     for tranche in order(tranches, parents):
-        rounds = [_of(cells, tranche, arms) for cells in measured.rounds]
-        found = Evidence(np.zeros((size, size)), np.zeros(size))
-        for age, means in enumerate(reversed(rounds)):
-            found += evidence_of(means, size, memory.forgetting**age)
-        prior = memory.prior.get(tranche)
-        if prior:
-            found += _remembered(prior, arms, rounds, memory.forgetting)
-            unknown = np.array([arm not in prior for arm in arms], float)
-            tops[tranche] = (np.diag(unknown) + np.ones((size, size)) / size) / measured.unit**2
-        evidence[tranche] = found
-    kinship = np.eye(size) if memory.kinship is None else memory.kinship
+        evidence[tranche] = _evidence(rounds[tranche], len(arms), memory.forgetting)
+        if tranche in known:
+            evidence[tranche] += _remembered(known[tranche], arms, rounds[tranche], memory.forgetting)
+            tops[tranche] = _alone(known[tranche], arms) / measured.unit**2
+    kinship = np.eye(len(arms)) if memory.kinship is None else memory.kinship
     effects = infer(evidence, parents, unit=measured.unit, kinship=kinship, tops=tops)
-    levels: dict[str, float] = {}
+    everyone = [
+        [one for tranche in tranches for one in _without(rounds[tranche][i], effects[tranche])]
+        for i in range(len(measured.rounds))
+    ]
+    levels = {EVERYONE: _level(everyone, memory.forgetting)}
     posteriors: dict[str, Mapping[str, Posterior]] = {}
-    everyone = _level([_all(cells, arms, effects) for cells in measured.rounds], memory.forgetting)
     for tranche in evidence:
-        rounds = [_of(cells, tranche, arms) for cells in measured.rounds]
-        prior = memory.prior.get(tranche, {})
-        if not any(rounds) and prior.keys() >= set(arms):
+        effect, prior = effects[tranche], memory.prior.get(tranche, {})
+        if not any(rounds[tranche]) and prior.keys() >= set(arms):
             posteriors[tranche] = {arm: prior[arm] for arm in arms}
             levels[tranche] = float(np.mean([prior[arm][0] for arm in arms]))
             continue
-        relative = [_without(means, effects[tranche]) for means in rounds]
-        known = {i: Estimate(prior[arm][0], prior[arm][1] ** 2) for i, arm in enumerate(arms) if arm in prior}
-        found_levels = [_without(known, effects[tranche]), *relative]
-        levels[tranche] = (
-            _level(found_levels, memory.forgetting)
-            if any(found_levels)
-            else levels.get(parents.get(tranche, ""), everyone)
-        )
-        deviations = _deviations(effects[tranche].covariance, _NARROWEST * measured.unit)
-        posteriors[tranche] = {
-            arm: (levels[tranche] + float(effects[tranche].mean[i]), deviations[i]) for i, arm in enumerate(arms)
+        before = {
+            arms.index(arm): Estimate(mean, s**2) for arm, (mean, s) in known.get(tranche, {}).items() if arm in arms
         }
-    last = measured.rounds[-1] if measured.rounds else {}
+        found = [_without(means, effect) for means in (before, *rounds[tranche])]
+        levels[tranche] = _level(found, memory.forgetting) if any(found) else levels[parents.get(tranche, EVERYONE)]
+        deviations = _deviations(effect.covariance, _NARROWEST * measured.unit)
+        posteriors[tranche] = {
+            arm: (levels[tranche] + float(effect.mean[i]), deviations[i]) for i, arm in enumerate(arms)
+        }
     return Learnt(
         posteriors={tranche: posteriors[tranche] for tranche in tranches},
         effects={tranche: effects[tranche] for tranche in tranches},
-        measured={tranche: sum(where == tranche for where, _ in last) for tranche in tranches},
+        measured={tranche: len(rounds[tranche][-1]) if rounds[tranche] else 0 for tranche in tranches},
     )
+
+
+def _bounded(prior: Mapping[str, Posterior], least: float) -> dict[str, Posterior]:
+    return {arm: (mean, max(deviation, least)) for arm, (mean, deviation) in prior.items()}
+
+
+def _evidence(rounds: Sequence[Mapping[int, Estimate]], arms: int, forgetting: float) -> Evidence:
+    found = Evidence(np.zeros((arms, arms)), np.zeros(arms))
+    for age, means in enumerate(reversed(rounds)):
+        found += evidence_of(means, arms, forgetting**age)
+    return found
+
+
+def _alone(prior: Mapping[str, Posterior], arms: Sequence[str]) -> Array:
+    """Return the precision of what stands beside a prior: of arms that it does not know, and of the shared level."""
+    unknown = np.array([arm not in prior for arm in arms], float)
+    return np.diag(unknown) + np.ones((len(arms), len(arms))) / len(arms)
 
 
 def _of(cells: Mapping[tuple[str, str], Estimate], tranche: str, arms: Sequence[str]) -> dict[int, Estimate]:
@@ -143,16 +153,6 @@ def _remembered(
 
 def _without(means: Mapping[int, Estimate], effects: Effects) -> list[Estimate]:
     return [Estimate(one.value - float(effects.mean[i]), one.variance) for i, one in means.items()]
-
-
-def _all(
-    cells: Mapping[tuple[str, str], Estimate], arms: Sequence[str], effects: Mapping[str, Effects]
-) -> list[Estimate]:
-    return [
-        Estimate(one.value - float(effects[tranche].mean[arms.index(arm)]), one.variance)
-        for (tranche, arm), one in cells.items()
-        if tranche in effects and arm in arms
-    ]
 
 
 def _level(rounds: Sequence[Sequence[Estimate]], forgetting: float) -> float:

@@ -32,7 +32,7 @@ from entrenous_evaluation.learning.wording import Change, Words
 from entrenous_evaluation.statistics import Sums, Unknown, mean
 from entrenous_evaluation.statistics.quantiles import critical
 
-__all__ = ["Decision", "Proposal", "Settings", "propose"]
+__all__ = ["Decision", "Proposal", "Settings", "bills_of", "propose"]
 
 _HIDDEN = 100
 """Visitors that a cell is taken for which does not show, where offers are paid for."""
@@ -124,12 +124,13 @@ def propose(decision: Decision, rounds: Sequence[Cells], settings: Settings) -> 
     if decision.couples and settings.metric.name != "margin":
         raise _wrong("metric", "judges offers without their cost", 'use "margin"')
     arms = _ordered(decision)
+    bills = bills_of(decision, rounds, settings)
     settings = replace(settings, metric=_priced(settings, decision.couples))
     words = Words(settings.metric.name, settings.currency)
     cells = [_known(one, decision) for one in rounds]
     measured = measure(cells, settings.metric)
     if isinstance(measured, Unknown):
-        return _within_guards(decision, _bills(decision, cells, arms, settings), settings, words, measured)
+        return _within_guards(decision, bills, settings, words, measured)
     kinship = kinship_of(arms, decision.couples) if decision.couples else None
     memory = Memory(prior=decision.posteriors, forgetting=settings.forgetting, kinship=kinship)
     learnt = learn(measured, decision.tranches, arms, decision.parents, memory)
@@ -137,7 +138,7 @@ def propose(decision: Decision, rounds: Sequence[Cells], settings: Settings) -> 
     if decision.couples:
         trials = {
             tranche: Trial(effects=learnt.effects[tranche], level=learnt.posteriors[tranche][arms[0]][0], bill=bill)
-            for tranche, bill in _bills(decision, cells, arms, settings).items()
+            for tranche, bill in bills.items()
         }
         found = plan(arms, trials, decision.couples, settings.guards, settings.floor)
         choice, notes = found.choice, tuple(words.notes(decision.couples, found))
@@ -215,8 +216,14 @@ def _priced(settings: Settings, couples: Mapping[str, Couple]) -> Metric:
     return replace(settings.metric, costs=Costs(gross_margin=costs.gross_margin, arms=arms))
 
 
-def _bills(decision: Decision, cells: Sequence[Cells], arms: tuple[str, ...], settings: Settings) -> dict[str, Bill]:
-    """Return what each tranche may cost: as many visitors as in the last round, at the upper end of what is known."""
+def bills_of(decision: Decision, rounds: Sequence[Cells], settings: Settings) -> dict[str, Bill]:
+    """Return what each tranche may cost: as many visitors as in the last round, at the upper end of what is known.
+
+    A cell that does not show is taken for a hundred visitors, and an arm whose orders are not known for as many orders
+    a visitor as the guards grant.
+    """
+    arms, metric = _ordered(decision), _priced(settings, decision.couples)
+    cells = [_known(one, decision) for one in rounds]
     z = critical(settings.guards.confidence)
     last = cells[-1] if cells else {}
     bills = {}
@@ -230,7 +237,7 @@ def _bills(decision: Decision, cells: Sequence[Cells], arms: tuple[str, ...], se
             orders = settings.guards.most_orders
             if rate is not None and not isinstance(rate, Unknown):
                 orders = min(max(rate.value + z * sqrt(rate.variance), 0.0), orders)
-            costs[arm] = settings.metric.per_visitor(arm) + settings.metric.per_order(arm) * orders
+            costs[arm] = metric.per_visitor(arm) + metric.per_order(arm) * orders
         bills[tranche] = Bill(visitors=sum(most), costs=costs)
     return bills
 
