@@ -26,10 +26,13 @@ from entrenous_evaluation.statistics.estimates import (
     moments,
 )
 
-__all__ = ["LEAST", "METRICS", "Cells", "Measured", "Metric", "measure", "merged"]
+__all__ = ["FINEST", "LEAST", "METRICS", "Cells", "Measured", "Metric", "measure", "merged"]
 
 METRICS = ("conversion", "revenue_per_visitor", "margin")
 """What an arm may be judged by: who orders, minor units a visitor, or these at the gross margin and less the cost."""
+
+FINEST = 1e-5
+"""Of what a visitor brings on average: no mean is taken to be known better."""
 
 Cells = Mapping[tuple[str, str], Sums]
 """By tranche and arm, the sums of one round. A cell that the threshold hid is left out."""
@@ -126,7 +129,7 @@ def measure(rounds: Sequence[Cells], metric: Metric) -> Measured | Unknown:
         unit=unit,
         rounds=tuple(
             {
-                (tranche, arm): _mean(sums, metric, arm, spreads[tranche, arm])
+                (tranche, arm): _mean(sums, metric, arm, spreads[tranche, arm], FINEST * unit)
                 for (tranche, arm), sums in cells.items()
                 if not _thin(sums)
             }
@@ -164,8 +167,9 @@ def _spread(tranche: Sums | None, everyone: Sums, metric: Metric, arm: str) -> f
     return max(own, wide) if lacking(tranche, tuple(weights), metric.least) else own
 
 
-def _mean(sums: Sums, metric: Metric, arm: str, spread: float) -> Estimate:
+def _mean(sums: Sums, metric: Metric, arm: str, spread: float, finest: float) -> Estimate:
     weights, n = metric.weights(arm), sums.visitors
     mean = sum(weight * counted(sums, one) for one, weight in weights.items()) / n
     noise = sum(weight**2 * float(getattr(sums.noise, one)) for one, weight in weights.items())
-    return Estimate(mean - metric.per_visitor(arm), spread / n + (noise + mean**2 * sums.noise.visitors) / n**2)
+    variance = spread / n + (noise + mean**2 * sums.noise.visitors) / n**2
+    return Estimate(mean - metric.per_visitor(arm), max(variance, finest**2))

@@ -25,14 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenous_evaluation.learning.effects import EVERYONE, Effects, Evidence, evidence_of, infer, order
-from entrenous_evaluation.learning.metrics import Measured
+from entrenous_evaluation.learning.metrics import FINEST, Measured
 from entrenous_evaluation.learning.shares import Posterior
 from entrenous_evaluation.statistics import Estimate
 
 __all__ = ["Learnt", "Memory", "learn"]
-
-_NARROWEST = 1e-6
-"""Of the unit: no deviation is told as less."""
 
 Array = NDArray[np.float64]
 
@@ -80,7 +77,7 @@ def learn(
     Raises:
         ValueError: a parent is no tranche, or is its own ancestor.
     """
-    known = {tranche: _bounded(prior, _NARROWEST * measured.unit) for tranche, prior in memory.prior.items() if prior}
+    known = {tranche: _bounded(prior, FINEST * measured.unit) for tranche, prior in memory.prior.items() if prior}
     rounds = {tranche: [_of(cells, tranche, arms) for cells in measured.rounds] for tranche in tranches}
     evidence, tops = {}, {}
     for tranche in order(tranches, parents):
@@ -107,7 +104,7 @@ def learn(
         }
         found = [_without(means, effect) for means in (before, *rounds[tranche])]
         levels[tranche] = _level(found, memory.forgetting) if any(found) else levels[parents.get(tranche, EVERYONE)]
-        deviations = _deviations(effect.covariance, _NARROWEST * measured.unit)
+        deviations = _deviations(effect.covariance, FINEST * measured.unit)
         posteriors[tranche] = {
             arm: (levels[tranche] + float(effect.mean[i]), deviations[i]) for i, arm in enumerate(arms)
         }
