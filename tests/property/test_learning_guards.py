@@ -5,14 +5,16 @@ from __future__ import annotations
 from itertools import pairwise
 from math import isfinite
 
+import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from entrenous.contributions import HOLDOUT
 from entrenous_consent.policy import METRICS as SUMS
 from entrenous_evaluation.answer import parse_costs
+from entrenous_evaluation.learning.effects import Effects
 from entrenous_evaluation.learning.metrics import METRICS, Metric, measure
-from entrenous_evaluation.learning.promotions import Couple, Guards
+from entrenous_evaluation.learning.promotions import Bill, Couple, Guards, Trial, allowed, plan
 from entrenous_evaluation.learning.proposal import Decision, Proposal, Settings, bills_of, propose
 from entrenous_evaluation.learning.shares import best_probabilities, shares_of
 from entrenous_evaluation.statistics import Noise, Sums, Unknown
@@ -124,7 +126,7 @@ def test_arms_without_offers_are_always_shown_at_least_as_often_as_the_floor(dec
         assert all(shares.get(arm, 0) >= floor for shares in found.choice.values() for arm in decision.arms)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), couples, guards, rounds, st.integers(0, 2_000))
 def test_no_guard_gives_way(data, offers, bounds, seen, floor):
     decision = data.draw(decisions(offers=offers))
@@ -142,12 +144,42 @@ def test_no_guard_gives_way(data, offers, bounds, seen, floor):
         bills = bills_of(decision, seen, judged)
         spent = sum(bills[tranche].total(shares) for tranche, shares in found.choice.items())
         assert spent <= bounds.budget * (1 + 1e-9) + 1e-6
-    if found.plan is not None:
-        running = [one for one in TRANCHES if found.plan.phases[one] == "run"]
-        generosity = {arm: couple.generosity for arm, couple in offers.items()} | dict.fromkeys(PLAIN, 0.0)
-        for lower, upper in pairwise(running):
-            falls = generosity[found.plan.best[lower]] >= generosity[found.plan.best[upper]]
-            assert falls or upper in found.plan.released
+
+
+@st.composite
+def trials(draw, arms):
+    found = {}
+    for tranche in TRANCHES:
+        gains = np.array([draw(st.floats(-5, 5)) for _ in arms])
+        deviation = draw(st.sampled_from([0.01, 1.0, 100.0]))
+        costs = {arm: draw(st.floats(0, 100)) if arm in OFFERED else 0.0 for arm in arms}
+        found[tranche] = Trial(
+            effects=Effects(gains, deviation**2 * np.eye(len(arms))),
+            level=draw(st.floats(-1, 100)),
+            bill=Bill(visitors=draw(st.floats(1, 1e6)), costs=costs),
+        )
+    return found
+
+
+@given(st.data(), couples, guards, st.integers(0, 2_000))
+def test_a_plan_falls_in_generosity_or_says_that_the_data_releases_it(data, offers, bounds, floor):
+    arms = (*PLAIN, *offers)
+    tried = data.draw(trials(arms))
+    found = plan(arms, tried, offers, bounds, floor)
+    fit = {*PLAIN, *allowed(offers, bounds)}
+    generosity = {arm: couple.generosity for arm, couple in offers.items()} | dict.fromkeys(PLAIN, 0.0)
+    running = [one for one in TRANCHES if found.phases[one] == "run"]
+    for lower, upper in pairwise(running):
+        assert generosity[found.best[lower]] >= generosity[found.best[upper]] or upper in found.released
+    for tranche, shares in found.choice.items():
+        assert shares.keys() <= fit
+        assert sum(shares.values()) == 10_000
+        assert found.best[tranche] in fit
+    if bounds.budget is not None:
+        spent = sum(tried[one].bill.total(shares) for one, shares in found.choice.items())
+        assert spent <= bounds.budget * (1 + 1e-9) + 1e-6
+    else:
+        assert not found.cheaper
 
 
 @given(
@@ -167,6 +199,7 @@ def test_shares_add_up_and_hold_the_floor_for_any_posteriors(posteriors, floor):
     assert all(share >= floor for share in found.values())
 
 
+@settings(max_examples=50, deadline=None)
 @given(rounds, st.sampled_from(METRICS))
 def test_a_cell_has_a_finite_mean_and_a_variance_above_nothing(seen, metric):
     found = measure(seen, Metric(name=metric, costs=parse_costs({})))

@@ -226,6 +226,16 @@ def test_what_is_forgotten_weighs_less():
     assert faded.difference(1, 0).variance > kept.difference(1, 0).variance
 
 
+def test_a_prior_is_forgotten_where_it_is_measured_again_and_only_there():
+    prior = {"t": {"a": (0.05, 0.001), "b": (0.06, 0.001), "c": (0.04, 0.001)}}
+    seen = cells({"t": {"a": 0.05, "b": 0.05}})
+    kept, faded = (learnt(seen, memory=Memory(prior=prior, forgetting=one)).posteriors["t"] for one in (1.0, 0.1))
+    assert faded["b"][1] > 1.5 * kept["b"][1]
+    assert faded["b"][0] < kept["b"][0]
+    one_arm = learnt(cells({"t": {"a": 0.05}}), memory=Memory(prior=prior, forgetting=0.1)).posteriors["t"]
+    assert [deviation for _, deviation in one_arm.values()] == pytest.approx([0.001] * 3, rel=1e-6)
+
+
 def test_an_arm_that_the_prior_does_not_know_starts_wide_among_the_others():
     prior = {"t": {"a": (0.05, 0.001), "b": (0.06, 0.001)}}
     found = learnt(

@@ -68,8 +68,8 @@ def learn(
 ) -> Learnt:
     """Return posteriors of every arm in every tranche.
 
-    A cell that was not measured leaves what its tranche's other arms have over it as it was. A tranche without any
-    measured cell keeps its prior, to the bit.
+    A cell that was not measured leaves what its tranche's other arms have over it as it was, but for what is forgotten
+    of those that were. A tranche without any measured cell keeps its prior, to the bit.
 
     Args:
         measured: oldest round first. parents: of the tranches that have one.
