@@ -42,8 +42,8 @@ def test_identity_call(benchmark, identity):
 def test_score_alone(benchmark, client, visitor):
     visitor.decide("promotion", "none")
     seen = client._engine._open[visitor._handle]
-    route = seen.routes["promotion"]
-    _steady(benchmark, lambda: route.scorer.margin(seen.head, [], route.column))
+    (scorer,) = client._engine.active.scorers.values()
+    _steady(benchmark, lambda: scorer.margin(seen.head, [], 0))
 
 
 @pytest.mark.benchmark(group="decision")

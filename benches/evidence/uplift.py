@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.model_selection import KFold
 
-from entrenous_exporters.build import score
+from entrenous_exporters.built import score
 from entrenous_exporters.spec import Learner
 from entrenous_exporters.trees import adversarial_rows, check, to_onnx
 from entrenous_exporters.uplift import (

@@ -102,6 +102,10 @@ class Table:
             raise self._wrong("is not a known value", key, "use one of: " + ", ".join(options))
         return value
 
+    def is_text(self, key: str) -> bool:
+        """Say whether the value under `key` is text: where text or a table may stand."""
+        return isinstance(self._values.get(key), str)
+
     def integer(self, key: str, default: Any = REQUIRED, *, least: int, most: int) -> int:
         """Return an integer in `[least, most]`; a bool is not one."""
         value = self._take(key, default)

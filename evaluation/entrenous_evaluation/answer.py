@@ -1,14 +1,15 @@
 """From reports to an answer: each arm against the holdout, in one population and by tranche, with money and warnings.
 
-A *stratum* is one tranche of one segment in one report: its holdout and its arm were told apart by chance alone. It
-counts only where both of its cells show: a cell that the threshold hid leaves its counterpart without anyone to be
-compared with. Strata are merged; each brings its noise along.
+A *stratum* is one tranche of one segment in one report: its holdout and its arms were told apart by chance alone. It
+counts only where its holdout and an arm show: a cell that the threshold hid leaves its counterpart without anyone to be
+compared with. Strata are merged; each brings its noise along. Where several arms were drawn in a tranche, an arm is
+told of by tranche: merged over tranches in which its share differs, it would be compared with other people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -17,7 +18,6 @@ from entrenous.noise import variance
 from entrenous.reports import CrowdReport
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
-from entrenous_consent.pseudonyms import BUCKETS
 from entrenous_evaluation.statistics import (
     Comparison,
     Estimate,
@@ -60,12 +60,11 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stratum:
-    """One tranche of one segment in one report, holdout and arm."""
+    """One tranche of one segment in one report, holdout and arms by name."""
 
     segment: str
     tranche: str
-    arm: str
-    treated: Sums
+    arms: Mapping[str, Sums]
     holdout: Sums
 
 
@@ -101,6 +100,7 @@ class Answer:
     """What an experiment says.
 
     Attributes:
+        set_aside: reports under another ramp than the last one's: their shares of holdout and arms are others.
         cells, hidden: declared cells of all reports, and how many of them the threshold hid. unpaired: cells that show
             and have no counterpart. epsilon: what taking part costs a visitor.
         simulated: what in these figures did not happen, empty for nothing; printed wherever they are.
@@ -109,6 +109,7 @@ class Answer:
     tenant: str
     experiment: str
     reports: int
+    set_aside: int
     since: int
     until: int
     window_days: int
@@ -171,6 +172,8 @@ def evaluate(
         (first.tenant, first.experiment, first.holdout)
     }:
         raise Malformed("are of several experiments", place="reports", remedy="name one with --experiment")
+    last = max(reports, key=lambda one: (one.until, one.bundle_version))
+    given, reports = len(reports), [one for one in reports if one.ramp == last.ramp]
     strata = [stratum for report in reports for stratum in _strata(report)]
     shown = sum(sums is not None for report in reports for sums in report.cells.values())
     cells = sum(len(report.cells) for report in reports)
@@ -183,35 +186,38 @@ def evaluate(
         tenant=first.tenant,
         experiment=first.experiment,
         reports=len(reports),
+        set_aside=given - len(reports),
         since=min(one.since for one in reports),
         until=max(one.until for one in reports),
         window_days=first.window_days,
         currency=first.currency,
         cells=cells,
         hidden=cells - shown,
-        unpaired=shown - 2 * len(strata),
+        unpaired=shown - sum(1 + len(one.arms) for one in strata),
         epsilon=max(one.mechanism.epsilon for one in reports),
         populations=tuple(
-            _population(name, some, first.holdout / BUCKETS, priced, confidence)
-            for name, some in wanted.items()
-            if some
+            _population(name, some, _held(last), priced, confidence) for name, some in wanted.items() if some
         ),
         simulated=simulated,
     )
 
 
 def _strata(report: CrowdReport) -> Iterable[Stratum]:
-    """Yield the strata of a report whose two cells both show."""
-    for (arm, tranche, segment), sums in report.cells.items():
-        held = report.cells.get((HOLDOUT, tranche, segment))
-        if arm != HOLDOUT and sums is not None and held is not None:
-            yield Stratum(
-                segment=segment,
-                tranche=tranche,
-                arm=arm,
-                treated=_sums(report, sums),
-                holdout=_sums(report, held),
-            )
+    """Yield the strata of a report whose holdout shows, and an arm beside it."""
+    for tranche, segment in dict.fromkeys(cell[1:] for cell in report.cells):
+        shown = {
+            arm: _sums(report, sums)
+            for (arm, *where), sums in report.cells.items()
+            if where == [tranche, segment] and sums is not None
+        }
+        held = shown.pop(HOLDOUT, None)
+        if held is not None and shown:
+            yield Stratum(segment=segment, tranche=tranche, arms=shown, holdout=held)
+
+
+def _held(report: CrowdReport) -> float:
+    """Return which share of those who took part was held out."""
+    return report.holdout / max(report.holdout + report.ramp, 1)
 
 
 def _sums(report: CrowdReport, values: Sequence[int]) -> Sums:
@@ -228,11 +234,15 @@ def _sums(report: CrowdReport, values: Sequence[int]) -> Sums:
 def _population(name: str, strata: Sequence[Stratum], holdout: float, costs: Costs, confidence: float) -> Population:
     lines = [_line("all", "all", strata, costs, confidence)]
     scored = [one for one in strata if one.tranche]
-    for kind in ("arm", "tranche"):
-        for value in dict.fromkeys(getattr(one, kind) for one in scored):
-            some = [one for one in scored if getattr(one, kind) == value]
-            lines.append(_line(kind, value, some, costs, confidence))
-    both = [_merged(one.treated for one in strata), _merged(one.holdout for one in strata)]
+    for arm, where in _arms(scored):
+        some = [
+            replace(one, arms={arm: one.arms[arm]}) for one in scored if arm in one.arms and where in ("", one.tranche)
+        ]
+        lines.append(_line("arm", f"{arm} ({where})" if where else arm, some, costs, confidence))
+    for tranche in dict.fromkeys(one.tranche for one in scored):
+        some = [one for one in scored if one.tranche == tranche]
+        lines.append(_line("tranche", tranche, some, costs, confidence))
+    both = [_treated(strata), _merged(one.holdout for one in strata)]
     ratio = (
         sample_ratio(both, [1 - holdout, holdout])
         if 0 < holdout < 1
@@ -241,10 +251,20 @@ def _population(name: str, strata: Sequence[Stratum], holdout: float, costs: Cos
     return Population(name=name, lines=tuple(lines), ratio=ratio)
 
 
+def _arms(strata: Sequence[Stratum]) -> list[tuple[str, str]]:
+    """Return which arms get a line, and of which tranche; an empty one for all."""
+    drawn = any(len(one.arms) > 1 for one in strata)
+    return list(dict.fromkeys((arm, one.tranche if drawn else "") for one in strata for arm in one.arms))
+
+
+def _treated(strata: Iterable[Stratum]) -> Sums:
+    return _merged(sums for one in strata for sums in one.arms.values())
+
+
 def _line(kind: str, name: str, strata: Sequence[Stratum], costs: Costs, confidence: float) -> Line:
-    treated, holdout = _merged(one.treated for one in strata), _merged(one.holdout for one in strata)
+    treated, holdout = _treated(strata), _merged(one.holdout for one in strata)
     figures = {figure: (_figure(figure, treated), _figure(figure, holdout)) for figure in FIGURES}
-    arms = {one.arm for one in strata}
+    arms = {arm for one in strata for arm in one.arms}
     cost = costs.arms.get(next(iter(arms)), Cost()) if len(arms) == 1 else None
     return Line(
         kind=kind,

@@ -6,57 +6,30 @@ before anything is changed on purpose; what ships is compared, to the bit, with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous.scorer import open_session
-from entrenous_consent.errors import Malformed
 from entrenous_exporters import dense, trees
+from entrenous_exporters.built import TOLERANCE, Built, Progress, positions_of, score, spoken
 from entrenous_exporters.calibrate import sigmoid
+from entrenous_exporters.deciding import DecisionSpec
 from entrenous_exporters.learners import fit_trees
 from entrenous_exporters.rows import Rows
-from entrenous_exporters.spec import DecisionSpec, TrainingSpec
+from entrenous_exporters.situations.shipping import build_situations
+from entrenous_exporters.spec import TrainingSpec
 from entrenous_exporters.trees import Column, Ensemble
+from entrenous_exporters.uplift.shipping import build_uplift
 
-__all__ = ["Built", "build", "margins_at", "score", "spoken"]
+__all__ = ["build", "margins_at"]
 
 GATE_ROWS = 20_000
 _CALIBRATION_PARTS = 5
-_TOLERANCE = 2.0**-16
-"""What a dense graph may differ by, relative to the larger of 1 and the margin: float32 sums of some hundred terms."""
 
 Floats = NDArray[np.float32]
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Built:
-    """A graph, and what is known of it.
-
-    Trees ship as one exact node; a linear model ships as a dense graph within a tolerance.
-
-    Attributes:
-        model: ONNX bytes, one margin column for each pattern of the spec. cuts: rising, float32, for each.
-        tolerance: as the manifest states it: 0 for trees.
-        ensemble: what the graph computes; raw: the same before it was protected. None for a dense graph.
-        sigmoids: for each pattern, a and b of what was folded in; 1 and 0 where nothing was.
-        least_support: the fewest distinct visitors found under a leaf; None for a dense graph, whose parts are chosen
-            so that `k` stand behind each.
-        parity: what the gate compared.
-    """
-
-    model: bytes
-    cuts: tuple[tuple[float, ...], ...]
-    tolerance: float
-    ensemble: Ensemble | None
-    raw: Ensemble | None
-    sigmoids: tuple[tuple[float, float], ...]
-    least_support: int | None
-    parity: Mapping[str, Any]
 
 
 def build(spec: TrainingSpec, learn: Rows, sample: Floats, *, rows: int = GATE_ROWS, progress: Progress) -> Built:
@@ -70,6 +43,10 @@ def build(spec: TrainingSpec, learn: Rows, sample: Floats, *, rows: int = GATE_R
         Malformed: a pattern without a feature, a model that can't be protected or emitted exactly, or a difference
             that the gate finds, with the rows.
     """
+    if spec.decision.kind == "uplift":
+        return build_uplift(spec, learn, sample, rows, progress)
+    if spec.decision.kind == "situation":
+        return build_situations(spec, learn, sample, rows, progress)
     if spec.learner.kind == "logistic":
         return _build_dense(spec, learn, sample, rows, progress)
     return _build_trees(spec, learn, sample, rows, progress)
@@ -87,31 +64,6 @@ def margins_at(spec: TrainingSpec, built: Built, learn: Rows, rows: Floats, k: i
     return trees.walk(trees.on_grid(trees.protect(built.raw, learn.x, learn.visitors, k)), rows)
 
 
-def score(model: bytes, rows: Floats, *, singly: bool) -> Floats:
-    """Return the margins float32 [N, P] of `rows` [N, F] as the runtime answers them.
-
-    Args:
-        singly: one row at a time, as a dense graph has to be scored; trees give the same bits either way.
-    """
-    session = open_session(model)
-    if not singly:
-        return np.asarray(session.run(["margin"], {"x": np.ascontiguousarray(rows)})[0])
-    found = [session.run(["margin"], {"x": rows[i : i + 1]})[0] for i in range(len(rows))]
-    return np.concatenate(found) if found else np.empty((0, session.get_outputs()[0].shape[1]), np.float32)
-
-
-def spoken(pattern: tuple[str, ...]) -> str:
-    """Return a consent pattern as a person reads it."""
-    return " + ".join(pattern) or "no purpose"
-
-
-def _positions(spec: TrainingSpec, pattern: tuple[str, ...]) -> list[int]:
-    positions = [i for i, feature in enumerate(spec.features) if feature.purpose in pattern]
-    if not positions:
-        raise Malformed("has no feature to learn from", place="decision.patterns", remedy="leave it out")
-    return positions
-
-
 def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, progress: Progress) -> Built:
     width, learner = len(spec.features), spec.learner
     plain: list[Column] = []
@@ -120,7 +72,7 @@ def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     models: list[tuple[Any, list[int]]] = []
     for pattern in spec.decision.patterns:
         progress(f"training {spoken(pattern)} on {len(learn.x):,} rows")
-        positions = _positions(spec, pattern)
+        positions = positions_of(spec, pattern)
         a, b = _calibration(spec, learn, positions) if learner.calibration == "sigmoid" else (1.0, 0.0)
         model = fit_trees(learner, learn.x[:, positions], learn.y)
         models.append((model, positions))
@@ -167,7 +119,7 @@ def _linear_columns(
 ) -> list[tuple[dense.Linear, list[int]]]:
     columns = []
     for pattern, (a, b) in zip(spec.decision.patterns, sigmoids, strict=True):
-        positions = _positions(spec, pattern)
+        positions = positions_of(spec, pattern)
         linear = _fit_linear(spec, positions, k)(learn.x, learn.y, learn.visitors)
         columns.append((linear.folded(a, b) if (a, b) != (1.0, 0.0) else linear, positions))
     return columns
@@ -191,16 +143,16 @@ def _build_dense(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     sigmoids = []
     for pattern in spec.decision.patterns:
         progress(f"training {spoken(pattern)} on {len(learn.x):,} rows")
-        sigmoids.append(_linear_calibration(spec, learn, _positions(spec, pattern)))
+        sigmoids.append(_linear_calibration(spec, learn, positions_of(spec, pattern)))
     columns = _linear_columns(spec, learn, learner.k, sigmoids)
     model = dense.to_dense_onnx(columns, len(spec.features))
     progress(f"comparing {rows:,} adversarial rows with the library, one by one")
     hostile = dense.dense_rows(columns, sample, rows, learner.seed)
-    parity = dense.check_dense_parity(model, columns, hostile, _TOLERANCE)
+    parity = dense.check_dense_parity(model, columns, hostile, TOLERANCE)
     return Built(
         model=model,
         cuts=_cuts(score(model, learn.x, singly=True), spec.decision),
-        tolerance=_TOLERANCE,
+        tolerance=TOLERANCE,
         ensemble=None,
         raw=None,
         sigmoids=tuple(sigmoids),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous_exporters.build import Built, margins_at, score
+from entrenous_exporters.build import margins_at
+from entrenous_exporters.built import Built, score
 from entrenous_exporters.quality import Quality, assess, auc_of, tranches_of
-from entrenous_exporters.rows import Rows
+from entrenous_exporters.rows import Rows, joined
 from entrenous_exporters.spec import TrainingSpec
 
 __all__ = ["COMPARED_K", "Judged", "judge", "merged"]
@@ -82,26 +82,14 @@ def judge(spec: TrainingSpec, built: Built, learn: Rows, rows: Rows, *, fold: in
 
 def merged(parts: Sequence[Judged]) -> Judged:
     """Return the folds' rows and margins as one."""
-    rows = [part.rows for part in parts]
-
-    def joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        return np.concatenate(arrays)
-
     return Judged(
-        margins=joined([part.margins for part in parts]),
-        tranches=joined([part.tranches for part in parts]),
-        folds=joined([part.folds for part in parts]),
-        rows=Rows(
-            x=joined([one.x for one in rows]),
-            y=joined([one.y for one in rows]),
-            visitors=joined([one.visitors for one in rows]),
-            times=joined([one.times for one in rows]),
-            improve=joined([one.improve for one in rows]),
-            known=joined([one.known for one in rows]),
-            groups={name: joined([one.groups[name] for one in rows]) for name in rows[0].groups},
-            unread=rows[0].unread,
-        ),
+        margins=np.concatenate([part.margins for part in parts]),
+        tranches=np.concatenate([part.tranches for part in parts]),
+        folds=np.concatenate([part.folds for part in parts]),
+        rows=joined([part.rows for part in parts]),
         at_k={
-            k: joined([part.at_k[k] for part in parts]) for k in parts[0].at_k if all(k in part.at_k for part in parts)
+            k: np.concatenate([part.at_k[k] for part in parts])
+            for k in parts[0].at_k
+            if all(k in part.at_k for part in parts)
         },
     )

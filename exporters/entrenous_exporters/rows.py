@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from entrenous_exporters.readers import read_consent, read_table
 from entrenous_exporters.spec import Label, TrainingSpec
 from entrenous_exporters.tables import FeatureTable, feature_table, labels, value_labels
 
-__all__ = ["Rows", "is_file", "labelled_rows", "table_rows"]
+__all__ = ["Rows", "is_file", "joined", "labelled_rows", "table_rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,6 +32,8 @@ class Rows:
         known: bool [N], whether the log reaches past the label's days, so that `y` can be relied on.
         groups: by name, text [N]: which group the row is in, for the card alone.
         unread: columns of the file that nothing asked for.
+        arm: int64 [N], which arm of the test each row was dealt, 0 the control; outcome: float64 [N], what came of it;
+            None where there is no test, or the label is the outcome.
     """
 
     x: NDArray[np.float32]
@@ -42,6 +44,8 @@ class Rows:
     known: NDArray[np.bool_]
     groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    arm: NDArray[np.int64] | None = None
+    outcome: NDArray[np.float64] | None = None
 
     def where(self, keep: NDArray[np.bool_]) -> Rows:
         """Return the rows that `keep` [N] marks."""
@@ -54,7 +58,30 @@ class Rows:
             known=self.known[keep],
             groups={name: group[keep] for name, group in self.groups.items()},
             unread=self.unread,
+            arm=None if self.arm is None else self.arm[keep],
+            outcome=None if self.outcome is None else self.outcome[keep],
         )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of several as one, in their order; they have the same columns."""
+
+    def column(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(one, name) for one in parts])
+
+    first = parts[0]
+    return Rows(
+        x=column("x"),
+        y=column("y"),
+        visitors=column("visitors"),
+        times=column("times"),
+        improve=column("improve"),
+        known=column("known"),
+        groups={name: np.concatenate([one.groups[name] for one in parts]) for name in first.groups},
+        unread=first.unread,
+        arm=None if first.arm is None else column("arm"),
+        outcome=None if first.outcome is None else column("outcome"),
+    )
 
 
 def is_file(improve: str) -> bool:
@@ -85,10 +112,12 @@ def labelled_rows(
     table = _exact(feature_table(backend, spec.features, events, moments, attributes), spec)
     y = _answers(backend, spec.label, events, moments)
     source = spec.source
-    wanted = [name for name in (source.improve, *source.groups) if name in moments.columns]
-    for group in source.groups:
-        if group not in wanted:
-            raise Missing("is not a column of the moments", place=f"data.groups: {group}", remedy="add the column")
+    dealt = (spec.trial.arm,) if spec.trial else ()
+    wanted = [name for name in dict.fromkeys((source.improve, *source.groups, *dealt)) if name in moments.columns]
+    for key, names in (("data.groups", source.groups), ("trial.arm", dealt)):
+        for name in names:
+            if name not in wanted:
+                raise Missing("is not a column of the moments", place=f"{key}: {name}", remedy="add the column")
     asked = moments.order_by("row").select("visitor", "time", *wanted).to_pyarrow()
     times = asked["time"].to_numpy()
     end = int(events.time.max().to_pyarrow().as_py() or 0)
@@ -100,7 +129,23 @@ def labelled_rows(
         improve=_granted(backend, spec, asked, base),
         known=times + spec.label.horizon <= end,
         groups={group: _group(asked[group]) for group in source.groups},
+        arm=_arms(spec, asked[spec.trial.arm]) if spec.trial else None,
     )
+
+
+def _arms(spec: TrainingSpec, column: Any) -> NDArray[np.int64]:
+    """Return each row's arm as a number, in the order of the trial's shares.
+
+    Raises:
+        Malformed: a row without an arm, or with one that has no share.
+    """
+    known = list(spec.trial.shares) if spec.trial else []
+    named = _group(column)
+    strange = ~np.isin(named, known)
+    if strange.any():
+        what = f"names an arm that has no share, or none, in {int(strange.sum()):,} of {len(named):,} rows"
+        raise Malformed(what, place="trial.arm", remedy="state the share of every arm, or leave those rows out")
+    return np.array([known.index(name) for name in named], np.int64)
 
 
 def _answers(backend: Any, label: Label, events: Any, moments: Any) -> NDArray[np.bool_]:
@@ -131,6 +176,9 @@ def table_rows(backend: Any, spec: TrainingSpec, path: Path) -> Rows:
         if one.field not in DERIVED
     }
     columns |= {f"group_{group}": (group, "text") for group in source.groups}
+    trial = spec.trial
+    columns |= {"trial_arm": (trial.arm, "text")} if trial else {}
+    columns |= {"trial_outcome": (trial.outcome, "number")} if trial and trial.outcome else {}
     with_column = not source.public_research_data and not is_file(source.improve)
     if with_column:
         columns["improve"] = (source.improve, "flag")
@@ -160,7 +208,18 @@ def table_rows(backend: Any, spec: TrainingSpec, path: Path) -> Rows:
         known=np.ones(len(held), bool),
         groups={group: _group(held[f"group_{group}"]) for group in source.groups},
         unread=unread,
+        arm=_arms(spec, held["trial_arm"]) if trial else None,
+        outcome=_outcomes(held["trial_outcome"]) if trial and trial.outcome else None,
     )
+
+
+def _outcomes(column: Any) -> NDArray[np.float64]:
+    values = np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+    unknown = int((~np.isfinite(values)).sum())
+    if unknown:
+        what = f"is absent or no finite number in {unknown:,} of {len(values):,} rows"
+        raise Malformed(what, place="trial.outcome", remedy="write 0 where nothing came of it")
+    return values
 
 
 _MOVED = 0.01

@@ -15,10 +15,12 @@ from typing import Any
 from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Targets
 
-from entrenous.bundle import Bundle, DecisionRule
+from entrenous.bundle import Bundle
+from entrenous.decisions.form import DecisionRule
 from entrenous.features import Feature
 from entrenous.updates.verify import Listed
 from entrenous_consent.policy import PrivacyPolicy
+from entrenous_consent.pseudonyms import BUCKETS
 from entrenous_exporters.ceremony import delegated_keys
 
 __all__ = ["date", "plain", "show_bundle", "show_change", "show_listed", "show_policy", "show_policy_change"]
@@ -65,18 +67,30 @@ def _feature(feature: Feature) -> str:
 
 
 def _decision(name: str, rule: DecisionRule) -> Iterator[str]:
-    yield f"decision {name}: {rule.kind} by model {rule.model}, needs {rule.purpose}, tolerance {rule.tolerance:g}"
+    scored = f"by model {rule.model}, tolerance {rule.tolerance:g}" if rule.width else "scores nothing"
+    yield f"decision {name}: {rule.kind}, needs {rule.purpose}, {scored}"
     for pattern in rule.patterns:
         cuts = ", ".join(f"{cut:g}" for cut in pattern.cuts)
         yield f"  pattern {' + '.join(pattern.purposes) or 'no purpose'}: cuts {cuts or 'none'}"
+    for tranche in rule.tranches:
+        if len(rule.choice[tranche]) > 1:
+            yield f"  tranche {tranche} draws {rule.spoken(tranche)}"
+    if rule.costs:
+        yield f"  an action is taken where it adds more than {', '.join(f'{cost:g}' for cost in rule.costs)}"
     for arm, answer in rule.arms.items():
-        tranches = ", ".join(tranche for tranche in rule.tranches if rule.choice[tranche] == arm)
+        tranches = ", ".join(tranche for tranche in rule.tranches if arm in rule.choice[tranche])
         default = ", the default" if arm == rule.default_arm else ""
         shown = f", shows {answer.payload}" if answer.payload else ""
         yield f"  arm {arm}{default}: answers {answer.value!r} to {tranches or 'no tranche'}{shown}"
+        if answer.offer:
+            offer, whom = answer.offer, "some" if answer.offer.personalised else "everyone"
+            promised = f"{offer.amount:,} off from {offer.threshold:,} (minor units, {offer.currency})"
+            yield f"    promises {promised} to {whom}, kept for {offer.valid_days} days"
     if rule.experiment:
         share = rule.experiment.holdout / 100
         yield f"  experiment {rule.experiment.id}: {share:g} % of those who granted {rule.experiment.purpose} held out"
+        if rule.experiment.taken < BUCKETS - rule.experiment.holdout:
+            yield f"    and {rule.experiment.taken / 100:g} % take part so far"
     if rule.cap:
         yield f"  at most {rule.cap.decisions} other than the default in {rule.cap.days} days"
 

@@ -5,42 +5,39 @@ Parsed once, every unknown key refused; `docs/formats.md` describes it. Paths ar
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from entrenous.bundle import MOST_PATTERNS, Arm, Cap, Experiment, parse_cap
 from entrenous.events import EVENT_NAMES, LARGEST, NUMBER_FIELDS
 from entrenous.features import ANY, DERIVED, LATEST, Feature, parse_schema
 from entrenous.markers import parse_selection
 from entrenous.segments import MOST_SEGMENTS, Segment
-from entrenous.targeting import LONGEST_RULE, MOST_SUPPLIED, Supplied, Variable, parse_supplied, variables_of
+from entrenous.targeting import MOST_SUPPLIED, Supplied, parse_supplied, variables_of
 from entrenous.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import REQUIRED, Table
-from entrenous_consent.pseudonyms import BUCKETS
-from entrenous_exporters.segmenting import Segments, read_rule, read_triggers
-
-if TYPE_CHECKING:
-    from entrenous_exporters.rules import Written
+from entrenous_exporters.deciding import DecisionSpec, Known, parse_deciding
+from entrenous_exporters.segmenting import Segments, read_triggers
 
 __all__ = [
     "LEARNERS",
-    "DecisionSpec",
+    "METHODS",
     "Label",
     "Learner",
     "Source",
     "Split",
     "TrainingSpec",
+    "TrialSpec",
     "parse_spec",
     "read_spec",
 ]
 
-LEARNERS = ("extra_trees", "hist_gradient_boosting", "lightgbm", "logistic", "random_forest", "xgboost")
-"""scikit-learn's, but for lightgbm and xgboost."""
+LEARNERS = ("centroids", "extra_trees", "hist_gradient_boosting", "lightgbm", "logistic", "random_forest", "xgboost")
+"""scikit-learn's, but for lightgbm, xgboost and our centroids, which find situations."""
+METHODS = ("dr", "t", "x")
+"""How uplift is learnt, see `entrenous_exporters.uplift`."""
 
 _BOOSTED = ("hist_gradient_boosting", "lightgbm", "xgboost")
 _LIMIT = 1 << 20
@@ -126,6 +123,7 @@ class Learner:
 
     Attributes:
         kind: one of `LEARNERS`. trees, leaves, learning_rate, l2, min_rows_leaf: as far as the kind has them, else 0.
+        situations: how many centroids find, beside the one for everything else; 0 for the others.
         calibration: `sigmoid` folded into the margin, fitted on rows not learnt from, or `none`.
     """
 
@@ -138,28 +136,23 @@ class Learner:
     k: int
     seed: int
     calibration: str
+    situations: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionSpec:
-    """What is decided with the score: patterns, tranches with the share of visitors each is to hold, and their arms.
+class TrialSpec:
+    """The randomised test that uplift is learnt from.
 
     Attributes:
-        targeting: the rule for who it is for, None for everyone. exclude: the one for who is left out, None for nobody.
+        arm: the column that says which arm a row got. shares: of each arm, as it was drawn, the control first.
+        outcome: the column that says what came of it, in the unit of the costs; empty for the label, 1 or 0.
+        method: one of `METHODS`.
     """
 
-    name: str
-    purpose: str
-    patterns: tuple[tuple[str, ...], ...]
-    tranches: tuple[str, ...]
-    shares: tuple[float, ...]
-    arms: Mapping[str, Arm]
-    choice: Mapping[str, str]
-    default_arm: str
-    experiment: Experiment | None
-    cap: Cap | None
-    targeting: Written | None
-    exclude: Written | None
+    arm: str
+    shares: Mapping[str, float]
+    outcome: str
+    method: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +163,7 @@ class TrainingSpec:
         without: markers that the specification's patterns cover and that lack something: their names, and what it is.
         context: what rules alone read of what the app supplies with a decision. segments: named groups.
         triggers: what falls due some time after an event. trigger_limit: of all of them.
+        trial: the test that uplift is learnt from, None for other kinds.
     """
 
     name: str
@@ -186,6 +180,7 @@ class TrainingSpec:
     triggers: tuple[Trigger, ...]
     trigger_limit: Limit | None
     decision: DecisionSpec
+    trial: TrialSpec | None = None
 
 
 def read_spec(path: Path) -> TrainingSpec:
@@ -225,6 +220,9 @@ def _parse(top: Table) -> TrainingSpec:
     features = parse_schema([*declared, *ready])
     context = parse_supplied(top.tables("context", (), longest=MOST_SUPPLIED), features)
     segments = Segments(top.tables("segments", (), longest=MOST_SEGMENTS), features)
+    learner = _learner(top.table("learner"))
+    trial = _trial(top.table("trial")) if top.has("trial") else None
+    tranches = tuple(trial.shares) if trial else ("elsewhere", *(f"s{i}" for i in range(1, learner.situations + 1)))
     spec = TrainingSpec(
         name=top.name("name"),
         version=top.integer("version", least=1, most=1 << 53),
@@ -232,19 +230,60 @@ def _parse(top: Table) -> TrainingSpec:
         source=_source(top.table("data"), features),
         label=_label(top.table("label"), flat=top.table("data").has("table")),
         split=_split(top.table("split"), timed=not top.table("data").has("table") or top.table("data").has("time")),
-        learner=_learner(top.table("learner")),
+        learner=learner,
         features=features,
         without=taken.without if taken else {},
         context=context,
         segments=segments.all(),
         triggers=read_triggers(top.tables("triggers", (), longest=MOST_TRIGGERS), features, segments),
         trigger_limit=parse_limit(top.table("trigger_limit")) if top.has("trigger_limit") else None,
-        decision=_decision(
-            top.table("decision"), {feature.purpose for feature in features}, variables_of(features, context), segments
+        decision=parse_deciding(
+            top.table("decision"),
+            Known(
+                purposes=frozenset(feature.purpose for feature in features),
+                variables=variables_of(features, context),
+                segments=segments,
+                tranches=tranches,
+            ),
         ),
+        trial=trial,
     )
     top.close()
+    _check_kind(spec, top)
     return spec
+
+
+def _check_kind(spec: TrainingSpec, top: Table) -> None:
+    kind, learner = spec.decision.kind, spec.learner.kind
+    if kind == "rule":
+        raise top.refuse("decision.kind", "is learnt from nothing", "write it as a campaign, and leave the score out")
+    if (kind == "situation") != (learner == "centroids"):
+        raise top.refuse("learner.kind", f"is {learner} for {kind}", "only situations are found by centroids")
+    if (kind == "uplift") != (spec.trial is not None):
+        raise top.refuse("trial", f"does not go with {kind}", "only uplift is learnt from a randomised test")
+    if spec.trial is None:
+        return
+    if learner != "hist_gradient_boosting" or spec.learner.calibration != "none":
+        raise top.refuse("learner.kind", "regresses no numbers here", "use hist_gradient_boosting, without calibration")
+    control, arms = next(iter(spec.trial.shares)), spec.decision.arms.keys()
+    if control != spec.decision.default_arm or not spec.trial.shares.keys() <= arms:
+        remedy = "name the decision's arms, and the default arm first: it is the control"
+        raise top.refuse("trial.shares", "are not shares of the decision's arms", remedy)
+
+
+def _trial(table: Table) -> TrialSpec:
+    shares = table.table("shares")
+    found = {arm: shares.number(arm, least=0.001, most=0.999) for arm in shares.keys()}  # noqa: SIM118
+    trial = TrialSpec(
+        arm=table.text("arm"),
+        shares=found,
+        outcome=table.text("outcome", ""),
+        method=table.choice("method", METHODS, "t"),
+    )
+    table.close()
+    if len(found) < 2 or abs(sum(found.values()) - 1) > 1e-6:
+        raise table.refuse("shares", "are not of two arms or more, adding up to 1", "state how the arms were drawn")
+    return trial
 
 
 def _source(table: Table, features: tuple[Feature, ...]) -> Source:
@@ -319,100 +358,25 @@ def _split(table: Table, *, timed: bool) -> Split:
 
 def _learner(table: Table) -> Learner:
     kind = table.choice("kind", LEARNERS)
-    boosted, linear = kind in _BOOSTED, kind == "logistic"
+    boosted, linear, grown = kind in _BOOSTED, kind == "logistic", kind not in ("centroids", "logistic")
     learner = Learner(
         kind=kind,
-        trees=0 if linear else table.integer("trees", least=1, most=1000),
-        leaves=0 if linear else table.integer("leaves", least=2, most=256),
+        trees=table.integer("trees", least=1, most=1000) if grown else 0,
+        leaves=table.integer("leaves", least=2, most=256) if grown else 0,
         learning_rate=table.number("learning_rate", least=1e-4, most=1) if boosted else 0.0,
         l2=table.number("l2", 1.0 if linear else 0.0, least=1e-6 if linear else 0, most=1e6)
         if boosted or linear
         else 0.0,
-        min_rows_leaf=0 if linear else table.integer("min_rows_leaf", 20, least=1, most=1_000_000),
+        min_rows_leaf=table.integer("min_rows_leaf", 20, least=1, most=1_000_000) if grown else 0,
         k=table.integer("k", 5, least=1, most=1_000_000),
         seed=table.integer("seed", 0, least=0, most=(1 << 31) - 1),
-        calibration=table.choice("calibration", ("none", "sigmoid"), "none" if boosted or linear else "sigmoid"),
+        calibration="none"
+        if kind == "centroids"
+        else table.choice("calibration", ("none", "sigmoid"), "none" if boosted or linear else "sigmoid"),
+        situations=table.integer("situations", least=2, most=99) if kind == "centroids" else 0,
     )
-    if not (boosted or linear) and learner.calibration == "none":
+    if grown and not boosted and learner.calibration == "none":
         remedy = "use sigmoid: a forest's margin is a mean probability, not log-odds"
         raise table.refuse("calibration", f"is none for {kind}", remedy)
     table.close()
     return learner
-
-
-def _decision(table: Table, purposes: set[str], variables: Mapping[str, Variable], segments: Segments) -> DecisionSpec:
-    tranches, shares = _tranches(table)
-    patterns = tuple(_pattern(table, i, one, purposes) for i, one in enumerate(table.array("patterns")))
-    if not 1 <= len(patterns) <= MOST_PATTERNS or len(set(patterns)) != len(patterns):
-        raise table.refuse("patterns", f"is not 1 to {MOST_PATTERNS} different lists of purposes")
-    arms = {name: _arm(entry, name) for name, entry in table.named_tables("arms").items()}
-    chosen = table.table("choice")
-    choice = {tranche: chosen.choice(tranche, arms) for tranche in tranches}
-    chosen.close()
-    spec = DecisionSpec(
-        name=table.name("name"),
-        purpose=table.name("purpose"),
-        patterns=patterns,
-        tranches=tranches,
-        shares=shares,
-        arms=arms,
-        choice=choice,
-        default_arm=table.choice("default_arm", arms),
-        experiment=_experiment(table.table("experiment")) if table.has("experiment") else None,
-        cap=parse_cap(table.table("cap")) if table.has("cap") else None,
-        targeting=_rule(table, "targeting", variables, segments),
-        exclude=_rule(table, "exclude", variables, segments),
-    )
-    table.close()
-    return spec
-
-
-def _rule(table: Table, key: str, variables: Mapping[str, Variable], segments: Segments) -> Written | None:
-    """Return the rule that is written under `key` in CEL, None where there is none."""
-    text = table.text(key, "", longest=LONGEST_RULE)
-    return read_rule(text, variables, table, key, segments) if text else None
-
-
-def _tranches(table: Table) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Return the tranches' names, from low to high, and the share of visitors that each is to hold."""
-    if table.flag("deciles", False):
-        if table.has("tranches") or table.has("shares"):
-            raise table.refuse("deciles", "are tranches already", "leave tranches and shares out")
-        return tuple(f"d{i}" for i in range(1, 11)), (0.1,) * 10
-    tranches = table.names("tranches", longest=100)
-    shares = table.numbers("shares")
-    if not tranches:
-        raise table.refuse("tranches", "is empty", "name at least one")
-    if len(shares) != len(tranches) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise table.refuse("shares", "is not one positive share for each tranche, adding up to 1")
-    return tranches, shares
-
-
-def _pattern(table: Table, index: int, purposes: object, known: set[str]) -> tuple[str, ...]:
-    texts = isinstance(purposes, list) and all(isinstance(purpose, str) for purpose in purposes)
-    if not isinstance(purposes, list) or not texts or not purposes:
-        raise table.refuse(f"patterns[{index}]", "is not a list of purposes")
-    if not known.issuperset(purposes) or len(set(purposes)) != len(purposes):
-        raise table.refuse(f"patterns[{index}]", "names a purpose twice, or one that no feature has")
-    return tuple(sorted(purposes))
-
-
-def _arm(table: Table, name: str) -> Arm:
-    value = table.scalar("value") if table.has("value") else name
-    payload = dict(table.mapping("payload")) if table.has("payload") else {}
-    table.close()
-    try:
-        text = json.dumps(payload, ensure_ascii=False, allow_nan=False, sort_keys=True) if payload else ""
-    except (TypeError, ValueError) as error:
-        raise table.refuse("payload", "cannot be written as JSON") from error
-    return Arm(value=value, payload=text)
-
-
-def _experiment(table: Table) -> Experiment:
-    experiment = Experiment(
-        id=table.name("id"),
-        purpose=table.name("purpose"),
-        holdout=round(table.number("holdout", least=0, most=1) * BUCKETS),
-    )
-    table.close()
-    return experiment

@@ -9,23 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any, TypeAlias
 
-from entrenous.bundle import BUNDLE_LIMIT, Bundle, DecisionRule, Manifest, Pattern, encode_bundle, read_bundle
+from entrenous.bundle import BUNDLE_LIMIT, Bundle, Manifest, encode_bundle, read_bundle
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.policy import PrivacyPolicy
-from entrenous_exporters.build import Built, build
-from entrenous_exporters.card import Counts, encode_card, facts_of
-from entrenous_exporters.judge import Judged, judge, merged
+from entrenous_exporters.build import build
+from entrenous_exporters.built import Built
+from entrenous_exporters.card import Counts, encode_card, facts_of, scored_facts
+from entrenous_exporters.judge import judge, merged
 from entrenous_exporters.quality import Quality
-from entrenous_exporters.rows import Rows
+from entrenous_exporters.rows import Rows, joined
+from entrenous_exporters.situations.judging import judge_situations
 from entrenous_exporters.spec import TrainingSpec
 from entrenous_exporters.splits import folds, learnt
 from entrenous_exporters.suspicion import suspect
 from entrenous_exporters.trees import Ensemble
+from entrenous_exporters.uplift.judging import judge_uplift
 
 __all__ = ["Rows", "Trained", "make_bundle", "train"]
 
 _FOLD_GATE_ROWS = 2_000
+
+_Part: TypeAlias = tuple[Built, Rows, Rows]
+"""A model, the rows it learnt from, and rows of other visitors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +42,7 @@ class Trained:
     Attributes:
         data: the bundle's bytes. bundle: the same, read back. ensemble: what its graph computes; None if it is dense.
         card: the model card's facts (`entrenous_exporters.card`), whose hash the manifest holds.
-        quality: by pattern, on visitors not learnt from.
+        quality: by pattern, on visitors not learnt from; empty where nothing is likely or not.
     """
 
     data: bytes
@@ -69,38 +76,53 @@ def train(
     taught, judging = learnt(usable, spec)
     learn = usable.where(taught)
     single = suspect(learn, spec)
-    judged = _folds(spec, usable, progress)
+    parts = _folds(spec, usable, progress)
     built = build(spec, learn, usable.x[judging] if judging.any() else learn.x, progress=progress)
-    if not judged:
+    if not parts:
         if not judging.any():
             remedy = "give later moments, or an earlier split.until"
             raise Malformed("leaves no row to judge by", place="split", remedy=remedy)
-        progress("judging, and weighing what k costs")
-        judged = [judge(spec, built, learn, usable.where(judging))]
-    outcome = merged(judged)
+        parts = [(built, learn, usable.where(judging))]
+    progress("judging")
+    found, held, quality = _judged(spec, built, parts)
     counts = Counts(
         given=len(rows.x), without_improve=len(rows.x) - len(allowed.x), unlabelled=len(allowed.x) - len(usable.x)
     )
-    card = encode_card(facts_of(spec, policy, built, learn, outcome, counts, single))
+    card = encode_card(facts_of(spec, policy, built, (learn, held), counts, single, found))
     data = make_bundle(spec, policy, built, card=card, created=created)
     return Trained(
         data=data,
         bundle=read_bundle(data),
         ensemble=built.ensemble,
         card=card,
-        quality={pattern: outcome.quality(spec, i) for i, pattern in enumerate(spec.decision.patterns)},
+        quality=quality,
     )
 
 
-def _folds(spec: TrainingSpec, usable: Rows, progress: Callable[[str], None]) -> list[Judged]:
-    """Judge each part of the visitors by a model of the others, built as the shipped one is; none split by time."""
-    judged = []
+def _judged(
+    spec: TrainingSpec, built: Built, parts: Sequence[_Part]
+) -> tuple[Mapping[str, Any], Rows, Mapping[tuple[str, ...], Quality]]:
+    """Return what was found by the kind of decision, for the card; the rows that judged; the quality of a score."""
+    if spec.decision.kind == "uplift":
+        gains = judge_uplift([(model, held) for model, _, held in parts])
+        return {"uplift": gains.facts(spec)}, gains.rows, {}
+    if spec.decision.kind == "situation":
+        several = [(model, held) for model, _, held in parts]
+        return {"situations": judge_situations(spec, several)}, joined([held for _, held in several]), {}
+    judged = merged([judge(spec, model, learn, held, fold=i) for i, (model, learn, held) in enumerate(parts)])
+    quality = {pattern: judged.quality(spec, i) for i, pattern in enumerate(spec.decision.patterns)}
+    return scored_facts(spec, built, judged), judged.rows, quality
+
+
+def _folds(spec: TrainingSpec, usable: Rows, progress: Callable[[str], None]) -> list[_Part]:
+    """Return each part of the visitors with a model of the others, built as the shipped one is; none split by time."""
+    parts = []
     for i, (taught, judging) in enumerate(folds(usable, spec)):
         progress(f"judging part {i + 1} of {spec.split.folds} by a model of the others")
         learn, held = usable.where(taught), usable.where(judging)
         built = build(spec, learn, held.x, rows=_FOLD_GATE_ROWS, progress=lambda _: None)
-        judged.append(judge(spec, built, learn, held, fold=i))
-    return judged
+        parts.append((built, learn, held))
+    return parts
 
 
 def make_bundle(spec: TrainingSpec, policy: PrivacyPolicy, built: Built, *, card: bytes, created: int) -> bytes:
@@ -147,30 +169,13 @@ def _manifest(
     spec: TrainingSpec, cuts: Sequence[tuple[float, ...]], tolerance: float, *, created: int, card: bytes
 ) -> Manifest:
     decision = spec.decision
-    patterns = tuple(Pattern(purposes=pattern, column=i, cuts=cuts[i]) for i, pattern in enumerate(decision.patterns))
     return Manifest(
         name=spec.name,
         version=spec.version,
         created=created,
         expires=created + spec.lifetime_days * 86_400,
         features=spec.features,
-        decisions={
-            decision.name: DecisionRule(
-                kind="propensity",
-                purpose=decision.purpose,
-                model=decision.name,
-                tolerance=tolerance,
-                tranches=decision.tranches,
-                patterns=patterns,
-                arms=decision.arms,
-                choice=decision.choice,
-                default_arm=decision.default_arm,
-                experiment=decision.experiment,
-                cap=decision.cap,
-                targeting=decision.targeting.tree if decision.targeting else None,
-                exclude=decision.exclude.tree if decision.exclude else None,
-            )
-        },
+        decisions={decision.name: decision.rule(model=decision.name, tolerance=tolerance, cuts=cuts)},
         models={},
         card=card,
         public_research_data=spec.source.public_research_data,

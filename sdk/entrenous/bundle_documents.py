@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from entrenous.bundle import Bundle, DecisionRule
+from entrenous.bundle import Bundle
+from entrenous.decisions.form import DecisionRule
 from entrenous.features import ANY
 from entrenous.segments import Segment
 from entrenous.targeting.form import names_in
@@ -119,7 +120,7 @@ class _Told:
 
     def _decision(self, decision: DecisionRule) -> Iterator[Block]:
         words = self.parts.words
-        answers = ", ".join(f"{tranche}: {decision.choice[tranche]}" for tranche in decision.tranches)
+        answers = "; ".join(f"{tranche}: {decision.spoken(tranche)}" for tranche in decision.tranches)
         facts = [
             (words("column.purpose"), self._title(decision.purpose)),
             (words("decision.answers"), answers),

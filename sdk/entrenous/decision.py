@@ -6,7 +6,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from math import exp
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from entrenous.decisions.why import Why
 
 __all__ = ["CAUSES", "REASONS", "Basis", "Decision", "Outcome", "Receipt"]
 
@@ -17,6 +21,10 @@ CAUSES = (
     "",
     "consent_missing",
     "holdout",
+    "not_yet",
+    "elsewhere",
+    "kept",
+    "forced",
     "capped",
     "ineligible",
     "no_bundle",
@@ -35,6 +43,7 @@ class Basis(NamedTuple):
     """What stands behind a decision: everything that is the same for every visitor of one consent pattern and outcome.
 
     Attributes:
+        share: how many of 10,000 visitors of this tranche get this arm, of those who take part.
         consents: purpose used and the consent version it was granted at.
         withheld: features that were not looked at, because their purpose is not granted.
     """
@@ -44,6 +53,7 @@ class Basis(NamedTuple):
     reason: str
     cause: str
     tranche: str
+    share: int
     bundle: str
     policy: int
     consents: tuple[tuple[str, int], ...]
@@ -71,7 +81,9 @@ class Decision(NamedTuple):
         tranche: the band of the score, empty where nothing was scored.
         receipt: None where nothing was read, so that there is nothing to account for.
         payload_json: JSON text of what the page shows, empty for nothing.
-        margin: calibrated log-odds, None where nothing was scored. It stays here: no receipt or report holds it.
+        margin: calibrated log-odds of the goal, None where nothing of the kind was scored. It stays here: no receipt or
+            report holds it.
+        scored: what it was taken from, for `why`; no more leaves this process.
     """
 
     value: Any
@@ -81,11 +93,30 @@ class Decision(NamedTuple):
     receipt: Receipt | None = None
     payload_json: str = ""
     margin: float | None = None
+    scored: Any = None
+
+    def why(self, language: str = "en") -> Why:
+        """Return why this was decided, in plain words (`entrenous.decisions.why.explain`).
+
+        Args:
+            language: `en` or `fr`.
+
+        Raises:
+            Malformed: another language.
+        """
+        from entrenous.decisions.why import explain  # noqa: PLC0415 — it is about decisions, so it imports this module
+
+        return explain(self, language)
 
     @property
     def payload(self) -> dict[str, Any] | None:
         """What the page shows, freshly parsed: changing it changes nothing here."""
         return json.loads(self.payload_json) if self.payload_json else None
+
+    @property
+    def likelihood(self) -> int | None:
+        """How likely the goal is, from 0 to 100; None where no likelihood was scored."""
+        return None if self.margin is None else round(100 / (1 + exp(-min(max(self.margin, -50.0), 50.0))))
 
     @property
     def arm(self) -> str:

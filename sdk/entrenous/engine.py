@@ -13,24 +13,25 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from entrenous.active import Active, Result, Route, Trial
+from entrenous.active import Active
 from entrenous.context import columns_of
+from entrenous.contributions import HOLDOUT
 from entrenous.decision import Decision, Receipt
+from entrenous.decisions.draws import Draw, Drawing
+from entrenous.decisions.routes import Result, Scored, Trial
 from entrenous.enrolment import Enrolment
 from entrenous.events import Event
-from entrenous.profile import Cold, Hot, caps_within
+from entrenous.opened import Open, Unwatched, Watch
+from entrenous.profile import Cold, Hot, Kept, caps_within, keep_offer
 from entrenous.receipts import Key, Tally, Waiting
 from entrenous_consent.custody import Custody
 from entrenous_consent.drawers import Drawer, Standing
 from entrenous_consent.errors import Malformed, Unavailable
 from entrenous_consent.policy import PrivacyPolicy
-from entrenous_consent.pseudonyms import bucket
 from entrenous_consent.records import ConsentRecord, choose
 from entrenous_consent.retention import expiry
 from entrenous_consent.store import Erasure
@@ -49,47 +50,6 @@ _WRITERS = 64
 store's compare-and-swap decides."""
 
 
-class Watch(Protocol):
-    """What the engine asks of whoever keeps the active pair up to date. Both are for the visitor's path: brief."""
-
-    def glance(self) -> None:
-        """Take on a policy that another process took; called when the withdrawal counter has moved. Never raises."""
-
-    def remaining(self) -> int:
-        """Return for how many seconds the pair may still serve unless the publisher is heard; 0 or less: stale."""
-
-
-class _Unwatched:
-    """An engine whose pair nobody replaces, and which is never stale."""
-
-    def glance(self) -> None:
-        pass
-
-    def remaining(self) -> int:
-        return 1 << 53
-
-
-@dataclass(slots=True, kw_only=True)
-class _Open:
-    """A visitor as decisions see them, while nothing says otherwise; `stale` ones are never kept."""
-
-    withdrawals: int
-    shard: int
-    version: int
-    active: Active
-    since: int
-    until: int
-    used: int
-    generation: int
-    routes: Mapping[str, Route | None]
-    granted: frozenset[str]
-    head: Any
-    buckets: dict[str, int]
-    counted: dict[str, int]
-    trials: dict[str, Trial]
-    stale: bool
-
-
 class Engine:
     """Works on handles; never sees an identifier.
 
@@ -103,11 +63,11 @@ class Engine:
 
     def __init__(self, custody: Custody, active: Active, clock: Callable[[], int]) -> None:
         self.custody, self.active, self.clock = custody, active, clock
-        self.watch: Watch = _Unwatched()
+        self.watch: Watch = Unwatched()
         self.crowd = False
         self._words = custody.counters.words
         self._glanced: int | None = None
-        self._open: dict[bytes, _Open] = {}
+        self._open: dict[bytes, Open] = {}
         self._linked: dict[bytes, set[bytes]] = {}
         self.enrolment = Enrolment(custody, _MOST_OPEN)
         self._waiting = Waiting(_MOST_OPEN)
@@ -142,41 +102,50 @@ class Engine:
         route = seen.routes.get(name)
         if route is None:
             if (trial := seen.trials.get(name)) is not None and name not in seen.active.gates:
-                self._enrol(handle, seen, trial, "", now)
+                draw = self._draw(seen, handle, trial.drawing, now)
+                self._enrol(handle, seen, trial, draw, (trial.rule.default_arm, ""), now)
             return self._unrouted(seen, name, default, now)
         supplied = columns_of(context, seen.active, seen.granted) if context else []
+        if route.kept and (promised := seen.kept.get(name)) is not None and now < promised[1]:
+            result = route.kept.get(promised[0])
+            if result is not None:
+                return self._account(handle, seen, result, Scored(route, seen.head, supplied), now)
         if route.gate is not None and not route.gate.admits(seen.head, supplied, context, now):
-            result, receipt = self._account(handle, seen, route, route.ineligible, 0, now)
-            return Decision(result.value, "DEFAULT", "ineligible", "", receipt, result.payload)
-        margin = route.scorer.margin(seen.head, supplied, route.column)
-        tranche = bisect_right(route.cuts, margin)
-        if route.bucket is not None and self._bucket(seen, handle, route, route.bucket) < route.holdout:
-            result = route.held[tranche]
+            return self._account(handle, seen, route.ineligible, Scored(route, seen.head, supplied), now)
+        tranche, margin = route.place(seen.head, supplied)
+        if route.drawing is None:
+            result = route.arms[tranche].best
         else:
-            result = route.results[tranche]
-        if (trial := seen.trials.get(name)) is not None:
-            self._enrol(handle, seen, trial, result.basis.tranche, now)
-        result, receipt = self._account(handle, seen, route, result, tranche, now)
-        basis = result.basis
-        return Decision(result.value, basis.reason, basis.cause, basis.tranche, receipt, result.payload, margin)
+            draw = self._draw(seen, handle, route.drawing, now)
+            result = route.aside[draw.side][tranche] if draw.side else route.arms[tranche].at(draw.place)
+            if (trial := seen.trials.get(name)) is not None:
+                self._enrol(handle, seen, trial, draw, (result.basis.arm, result.basis.tranche), now)
+        return self._account(handle, seen, result, Scored(route, seen.head, supplied, tranche, margin), now)
 
-    def _account(
-        self, handle: bytes, seen: _Open, route: Route, result: Result, tranche: int, now: int
-    ) -> tuple[Result, Receipt]:
-        """Apply the cap and note the receipt; return what is to be answered."""
+    def _account(self, handle: bytes, seen: Open, result: Result, scored: Scored, now: int) -> Decision:
+        """Apply the cap, keep what is promised, note the receipt; return the answer."""
+        route, ends = scored.route, 0
         cap = route.cap
+        fresh = result.counts and result.basis.cause != "kept"
         with self._lock:
-            if cap is not None and result.counts:
+            if cap is not None and fresh:
                 if seen.counted[route.name] >= cap.decisions:
-                    result = route.capped[tranche]
+                    result, fresh = route.capped[scored.tranche], False
                 else:
-                    seen.counted[route.name] += 1
-            receipt = Receipt(next(self._ids), now, result.basis)
+                    for name in route.together:
+                        seen.counted[name] += 1
+            if fresh and (days := route.valid_days.get(result.basis.arm)):
+                ends = now + days * 86_400
+                keep_offer(seen.kept, route.name, result.basis.arm, ends)
+            basis = result.basis
+            receipt = Receipt(next(self._ids), now, basis)
             key = (handle, seen.generation, route.purpose)
-            self._waiting.note(key, receipt, counts=result.counts, keep_days=cap.days if cap else 1)
-        return result, receipt
+            counted, keep_days = route.counted if fresh else "", cap.days if cap else 1
+            self._waiting.note(key, receipt, counted=counted, keep_days=keep_days, kept_until=ends)
+        value, payload = result.value, result.payload
+        return Decision(value, basis.reason, basis.cause, basis.tranche, receipt, payload, scored.margin, scored)
 
-    def _unrouted(self, seen: _Open, name: str, default: Any, now: int) -> Decision:
+    def _unrouted(self, seen: Open, name: str, default: Any, now: int) -> Decision:
         if seen.stale:
             return Decision(default, "STALE", "stale")
         if now >= seen.active.expires:
@@ -185,21 +154,28 @@ class Engine:
             return Decision(default, "DEFAULT", "consent_missing")
         return Decision(default, "ERROR", "unknown_decision")
 
-    def _bucket(self, seen: _Open, handle: bytes, route: Route, mac: Callable[[bytes], bytes]) -> int:
-        known = seen.buckets.get(route.experiment)
+    def _draw(self, seen: Open, handle: bytes, drawing: Drawing, now: int) -> Draw:
+        """Return where the visitor stands in an experiment; an open record ends with the day, and so does this."""
+        known = seen.draws.get(drawing.decision)
         if known is None:
-            known = seen.buckets[route.experiment] = bucket(mac, handle)
+            known = seen.draws[drawing.decision] = drawing.draw(handle, now)
         return known
 
-    def _enrol(self, handle: bytes, seen: _Open, trial: Trial, tranche: str, now: int) -> None:
+    def _enrol(self, handle: bytes, seen: Open, trial: Trial, draw: Draw, at: tuple[str, str], now: int) -> None:
         """Keep a first exposure in an experiment before it is answered (`Enrolment.enrol`). One that can't be kept
         within 5 ms is not counted, whichever arm it is, and the next decision tries again: the visitor does not wait.
+
+        Args:
+            draw: who takes no part is not enrolled. at: the arm, were the visitor not held out, and the tranche.
         """
+        if draw.side not in ("", HOLDOUT):
+            return
+        at = (draw.side or at[0], at[1])
         writing = self._writing[handle[0] % _WRITERS]
         if not writing.acquire(timeout=_BRIEF_SECONDS):
             return
         try:
-            if self.enrolment.enrol(handle, seen.active.policy, seen.generation, trial, tranche, now):
+            if self.enrolment.enrol(handle, seen.active.policy, seen.generation, trial, at, now):
                 seen.version += 1  # our own write; if it was not the only one, the shard says so
         except Unavailable:
             return
@@ -207,7 +183,7 @@ class Engine:
             writing.release()
         seen.trials.pop(trial.decision, None)
 
-    def _look(self, handle: bytes, now: int, device: bytes | None) -> _Open:
+    def _look(self, handle: bytes, now: int, device: bytes | None) -> Open:
         """Open the visitor, and count what waits beside what is stored; again if a tally of theirs arrived meanwhile.
 
         All records of one visitor and consent share one count, so that two threads that opened one each count together.
@@ -222,11 +198,15 @@ class Engine:
                     route = seen.routes[name]
                     if route is not None and route.cap is not None:
                         key = (handle, seen.generation, route.purpose)
-                        seen.counted[name] += self._waiting.counted(key, name, days=route.cap.days, now=now)
+                        seen.counted[name] += self._waiting.counted(key, route.counted, days=route.cap.days, now=now)
+                for purpose in {route.purpose for route in seen.routes.values() if route and route.kept}:
+                    for decision, promised in self._waiting.kept((handle, seen.generation, purpose)).items():
+                        keep_offer(seen.kept, decision, *promised)
                 for before in self._opened(handle):
                     if before.generation == seen.generation:
                         before.counted.update(seen.counted)
-                        seen.counted = before.counted
+                        before.kept.update(seen.kept)
+                        seen.counted, seen.kept = before.counted, before.kept
                 if len(self._open) >= _MOST_OPEN:
                     self._open.clear()
                     self._linked.clear()
@@ -236,12 +216,12 @@ class Engine:
                 self._open[opened_as] = seen
             return seen
 
-    def _opened(self, handle: bytes) -> list[_Open]:
+    def _opened(self, handle: bytes) -> list[Open]:
         """Return the open records of one visitor: their own, and one for each device they signed in on."""
         keys = (handle, *self._linked.get(handle, ()))
         return [self._open[key] for key in keys if key in self._open]
 
-    def _read(self, handle: bytes, now: int, device: bytes | None) -> _Open:
+    def _read(self, handle: bytes, now: int, device: bytes | None) -> Open:
         """Read the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""
         words, shard = self._words, self.custody.counters.shard_of(handle)
         withdrawals, version = words[0], words[shard]
@@ -256,7 +236,8 @@ class Engine:
         routes = {} if stale or now >= active.expires else active.routes(granted)
         head = memoryview(bytearray(active.blank)).cast("f")
         capped = [(route, route.cap) for route in routes.values() if route is not None and route.cap is not None]
-        counted: dict[str, int] = {}
+        counted: dict[str, int] = {route.name: 0 for route, _ in capped}
+        kept: Kept = {}
         if standing is not None and any(routes.values()):
             for drawer in self.custody.drawers(handle, standing, active.purposes, now):
                 hot, plan = Hot.unpack(drawer.hot), active.plans[drawer.purpose]
@@ -265,9 +246,10 @@ class Engine:
                     head[position] = value
                 for route, cap in capped:
                     if route.purpose == drawer.purpose:
-                        counted[route.name] = caps_within(hot.caps, route.name, days=cap.days, now=now)
+                        counted[route.name] = caps_within(hot.caps, route.counted, days=cap.days, now=now)
+                kept |= hot.kept
         active.tell_time(head, granted, now)
-        return _Open(
+        return Open(
             withdrawals=withdrawals,
             shard=shard,
             version=version,
@@ -279,8 +261,9 @@ class Engine:
             routes=routes,
             granted=granted,
             head=head,
-            buckets={},
+            draws={},
             counted=counted,
+            kept=kept,
             trials=self.enrolment.missing(handle, active, standing) if self.crowd and routes else {},
             stale=stale,
         )
@@ -414,7 +397,7 @@ class Engine:
                 changed = []
                 for drawer in self.custody.drawers(handle, standing, [purpose], now, cold=True):
                     hot, cold = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now)
-                    tally.settle(hot, cold)
+                    tally.settle(hot, cold, now)
                     drawer.hot, drawer.cold = hot.pack(), cold.pack()
                     changed.append((drawer, self.expires(active, standing, purpose, now)))
                 if not changed or self.custody.save(handle, standing, changed, now) != "conflict":

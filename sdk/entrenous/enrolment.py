@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from entrenous.active import Active, Trial
+from entrenous.active import Active
 from entrenous.contributions import OUTCOME, Contribution, due_at, pack_contributions, unpack_contributions
+from entrenous.decisions.routes import Trial
 from entrenous.events import Event
 from entrenous_consent.custody import Custody
 from entrenous_consent.drawers import Standing
@@ -44,22 +45,22 @@ class Enrolment:
         return {
             name: trial
             for name, trial in active.trials.items()
-            if trial.experiment.purpose in standing.granted and trial.experiment.id not in done
+            if trial.drawing.experiment.purpose in standing.granted and trial.drawing.experiment.id not in done
         }
 
     def enrol(
-        self, handle: bytes, policy: PrivacyPolicy, generation: int, trial: Trial, tranche: str, now: int
+        self, handle: bytes, policy: PrivacyPolicy, generation: int, trial: Trial, at: tuple[str, str], now: int
     ) -> bool:
         """Enrol a visitor who is not; say whether anything was written.
 
         Args:
             generation: of the consent that the decision was made under; where it has moved on, nothing is kept.
-            tranche: of the decision, empty where nothing was scored.
+            at: the arm or `HOLDOUT`, as assigned, and the tranche, empty where nothing was scored.
 
         Raises:
             Unavailable: it can't be kept within 5 ms.
         """
-        experiment, purpose = trial.experiment.id, trial.experiment.purpose
+        experiment, purpose = trial.drawing.experiment.id, trial.drawing.experiment.purpose
         for _ in range(_TRIES):
             standing = self._custody.standing(handle, policy, now, move=False)
             if standing is None or standing.generation != generation:
@@ -73,7 +74,7 @@ class Enrolment:
                 return False
             contributions[experiment] = Contribution(
                 decision=trial.decision,
-                cell=trial.cell(handle, tranche, standing.granted),
+                cell=(*at, trial.segment(standing.granted)),
                 consent_version=standing.record.grants[purpose][0],
                 chosen=standing.record.time,
                 since=now,

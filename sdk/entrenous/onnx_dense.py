@@ -31,13 +31,24 @@ from numpy.typing import NDArray
 from entrenous._onnx import ATTRIBUTE, NODE, SINGLE, TYPE_NUMBERS, open_graph, operator_of, spoken, wrong
 from entrenous._protobuf import FIXED32, LENGTH, VARINT, Field, Message, read
 
-__all__ = ["FARTHEST", "HIGHEST_MARGIN", "LARGEST_DENSE", "MOST_NODES", "WIDEST", "DenseFacts", "check_dense"]
+__all__ = [
+    "FARTHEST",
+    "HIGHEST_MARGIN",
+    "LARGEST_DENSE",
+    "MOST_NODES",
+    "MOST_TARGETS",
+    "WIDEST",
+    "DenseFacts",
+    "check_dense",
+]
 
 LARGEST_DENSE = 1 << 20
 """Bytes."""
 MOST_NODES = 128
 WIDEST = 4096
 """The most columns of a tensor."""
+MOST_TARGETS = 100
+"""The most margins that one set of columns gives: a decision has no more tranches."""
 FARTHEST = 2.0**64
 """The largest magnitude that a value may have once it is clipped: far from where float32 ends."""
 HIGHEST_MARGIN = 2.0**24
@@ -301,20 +312,21 @@ class _Walk:
         )
 
     def regress(self, names: list[bytes], attributes: dict[str, Any], place: str) -> _Facts:
-        """[N, C] ---> [N, 1]: the sum of value · coefficient, and the intercept."""
-        tensor = self._one(names, place)
+        """[N, C] ---> [N, T]: T sums of value · coefficient, each with its intercept."""
+        tensor, targets = self._one(names, place), attributes["targets"]
         weights, base = (attributes[name].astype(np.float64) for name in ("coefficients", "intercepts"))
         _demand(not tensor.boolean and tensor.clipped, "takes values that are not clipped", place)
-        fits = attributes["targets"] == 1 and weights.size == tensor.width and base.size == 1
-        _demand(fits, "does not give one margin of every column", place)
+        fits = 1 <= targets <= MOST_TARGETS and weights.size == tensor.width * targets and base.size == targets
+        _demand(fits, f"does not give 1 to {MOST_TARGETS} margins of every column", place)
+        weights = weights.reshape(targets, tensor.width)
         ends = np.sort([tensor.low * weights, tensor.high * weights], axis=0)
-        reach = float(np.abs(ends).max(axis=0).sum() + abs(base[0]))
+        reach = float((np.abs(ends).max(axis=0).sum(axis=1) + np.abs(base)).max())
         if not reach <= HIGHEST_MARGIN:
             raise wrong(f"may sum past {HIGHEST_MARGIN:.0f}", place, _LEARNT)
         return _Facts(
-            reads=(frozenset().union(*tensor.reads),),
-            low=ends[0].sum(keepdims=True) + base,
-            high=ends[1].sum(keepdims=True) + base,
+            reads=(frozenset().union(*tensor.reads),) * targets,
+            low=ends[0].sum(axis=1) + base,
+            high=ends[1].sum(axis=1) + base,
         )
 
 

@@ -90,6 +90,10 @@ def _choices(
 def _kept(words: Words, policy: PrivacyPolicy, purpose: str, kept: Mapping[str, Any]) -> Section:
     """Return the section of what one purpose keeps."""
     counted = [(words("export.shown", name=name), str(count)) for name, count in kept["times_shown"].items()]
+    counted += [
+        (words("export.offer", name=name), words("export.offer_until", arm=one["arm"], until=_moment(one["until"])))
+        for name, one in kept.get("offers", {}).items()
+    ]
     blocks: list[Block] = [Facts(facts=(*counted, (words("export.events"), str(kept["events_remembered"]))))]
     if kept["features"]:
         blocks.insert(0, _features(words, kept["features"]))

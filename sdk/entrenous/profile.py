@@ -1,8 +1,8 @@
 """One purpose's profile: a hot record that a decision reads, and a cold one that it never does.
 
-Hot: `[schema stamp, made, until, folded columns (float32), caps, state]`, the state as bytes that only an event or an
-outdated fold decodes. Cold: `[receipts, event ids]`: the last 20 receipts of 90 days, the last 128 event ids of 24
-hours at eight bytes each.
+Hot: `[schema stamp, made, until, folded columns (float32), caps, kept offers, state]`, the state as bytes that only an
+event or an outdated fold decodes. Cold: `[receipts, event ids]`: the last 20 receipts of 90 days, the last 128 event
+ids of 24 hours at eight bytes each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.retention import RECEIPT_DAYS
 
-__all__ = ["EVENT_IDS", "RECEIPTS", "Caps", "Cold", "Hot", "caps_within", "count_in"]
+__all__ = ["EVENT_IDS", "RECEIPTS", "Caps", "Cold", "Hot", "Kept", "caps_within", "count_in", "keep_offer"]
 
 RECEIPTS = 20
 EVENT_IDS = 128
@@ -24,7 +24,10 @@ _EVENT_SECONDS = 86_400
 _LIMIT = 1 << 20
 
 Caps = dict[str, dict[int, int]]
-"""Decision to UTC day to how often an arm other than the default was given."""
+"""Decision, or a word that several share, to UTC day to how often an arm other than the default was given."""
+
+Kept = dict[str, tuple[str, int]]
+"""Decision to the arm whose offer was shown, and the second from which it holds no more."""
 
 
 def caps_within(caps: Caps, decision: str, *, days: int, now: int) -> int:
@@ -40,13 +43,19 @@ def count_in(caps: Caps, decision: str, day: int, count: int, *, keep_days: int)
     caps[decision] = {known: number for known, number in days.items() if known > day - keep_days}
 
 
+def keep_offer(kept: Kept, decision: str, arm: str, until: int) -> None:
+    """Remember an offer that was shown, unless one of that decision holds at least as long."""
+    if decision not in kept or kept[decision][1] < until:
+        kept[decision] = arm, until
+
+
 @dataclass(slots=True)
 class Hot:
     """What a decision reads.
 
     Attributes:
         columns: the purpose's columns, float32 bytes in the order of `Plan.positions`; valid in `[made, until)`.
-        state: packed, as `Plan.pack` wrote it.
+        kept: offers that were shown and still hold. state: packed, as `Plan.pack` wrote it.
     """
 
     stamp: bytes = b""
@@ -54,6 +63,7 @@ class Hot:
     until: int = 0
     columns: bytes = b""
     caps: Caps = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
     state: bytes = b"\x90"
 
     @classmethod
@@ -66,8 +76,9 @@ class Hot:
         if data is None:
             return cls()
         try:
-            stamp, made, until, columns, caps, state = unpack(data, place="hot record", longest=_LIMIT)
-            return cls(stamp, made, until, columns, {name: dict(days) for name, days in caps}, state)
+            stamp, made, until, columns, caps, kept, state = unpack(data, place="hot record", longest=_LIMIT)
+            shown = {name: (arm, ends) for name, arm, ends in kept}
+            return cls(stamp, made, until, columns, {name: dict(days) for name, days in caps}, shown, state)
         except (TypeError, ValueError) as error:
             raise Malformed("is not a hot record", place="hot record") from error
 
@@ -80,7 +91,8 @@ class Hot:
         caps = [
             [name, [[day, count] for day, count in sorted(days.items())]] for name, days in sorted(self.caps.items())
         ]
-        return _bounded(pack([self.stamp, self.made, self.until, self.columns, caps, self.state]), "hot record")
+        kept = [[name, arm, ends] for name, (arm, ends) in sorted(self.kept.items())]
+        return _bounded(pack([self.stamp, self.made, self.until, self.columns, caps, kept, self.state]), "hot record")
 
     def fresh(self, plan: Plan, now: int) -> bytes:
         """Return the purpose's columns at `now`, folded anew if the stored fold is of another schema or bucket."""
@@ -88,9 +100,11 @@ class Hot:
             return self.columns
         return plan.fold(plan.unpack(self.state), now)
 
-    def take_caps(self, other: Caps) -> None:
-        """Count what another profile of the same person was shown, too."""
-        for decision, days in other.items():
+    def take_shown(self, other: Hot) -> None:
+        """Count what another profile of the same person was shown, too; of two offers the one that holds longer."""
+        for decision, promised in other.kept.items():
+            keep_offer(self.kept, decision, *promised)
+        for decision, days in other.caps.items():
             mine = self.caps.setdefault(decision, {})
             for day, count in days.items():
                 mine[day] = mine.get(day, 0) + count

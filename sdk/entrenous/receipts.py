@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from entrenous.decision import Receipt
-from entrenous.profile import RECEIPTS, Caps, Cold, Hot, caps_within, count_in
+from entrenous.profile import RECEIPTS, Caps, Cold, Hot, Kept, caps_within, count_in, keep_offer
 
 __all__ = ["Key", "Tally", "Waiting"]
 
@@ -25,19 +25,25 @@ class Tally:
 
     receipts: deque[Receipt] = field(default_factory=lambda: deque(maxlen=RECEIPTS))
     caps: Caps = field(default_factory=dict)
+    kept: Kept = field(default_factory=dict)
     keep_days: int = 1
 
-    def settle(self, hot: Hot, cold: Cold) -> None:
-        """Write this tally into a profile's two records."""
+    def settle(self, hot: Hot, cold: Cold, now: int) -> None:
+        """Write this tally into a profile's two records; offers that hold no more at `now` leave it."""
         for decision, days in self.caps.items():
             for day, count in days.items():
                 count_in(hot.caps, decision, day, count, keep_days=self.keep_days)
+        for decision, promised in self.kept.items():
+            keep_offer(hot.kept, decision, *promised)
+        hot.kept = {decision: promised for decision, promised in hot.kept.items() if now < promised[1]}
         cold.receipts = [*cold.receipts, *self.receipts][-RECEIPTS:]
 
     def merge(self, later: Tally) -> None:
         """Take in what came to wait while this one could not be written."""
         self.receipts.extend(later.receipts)
         self.keep_days = max(self.keep_days, later.keep_days)
+        for decision, promised in later.kept.items():
+            keep_offer(self.kept, decision, *promised)
         for decision, days in later.caps.items():
             for day, count in days.items():
                 count_in(self.caps, decision, day, count, keep_days=self.keep_days)
@@ -56,22 +62,37 @@ class Waiting:
         self._leaving: dict[Key, Tally] = {}
         self._arrivals: dict[bytes, int] = {}
 
-    def note(self, key: Key, receipt: Receipt, *, counts: bool, keep_days: int) -> None:
-        """Add one decision."""
+    def note(self, key: Key, receipt: Receipt, *, counted: str, keep_days: int, kept_until: int = 0) -> None:
+        """Add one decision.
+
+        Args:
+            counted: under which word it counts towards a cap, empty where it doesn't. keep_days: for how long that is
+                remembered. kept_until: the second from which the offer that it makes holds no more, 0 for no offer.
+        """
         tally = self._now.get(key)
         if tally is None:
             if len(self._now) >= self._most:
                 return
             tally = self._now[key] = Tally()
         tally.receipts.append(receipt)
-        if counts:
+        if counted:
             tally.keep_days = max(tally.keep_days, keep_days)
-            count_in(tally.caps, receipt.basis.decision, receipt.time // 86_400, 1, keep_days=keep_days)
+            count_in(tally.caps, counted, receipt.time // 86_400, 1, keep_days=keep_days)
+        if kept_until:
+            keep_offer(tally.kept, receipt.basis.decision, receipt.basis.arm, kept_until)
 
     def counted(self, key: Key, decision: str, *, days: int, now: int) -> int:
         """Return how often `decision` counted among what has not reached the store."""
         tallies = (self._now.get(key), self._leaving.get(key))
         return sum(caps_within(tally.caps, decision, days=days, now=now) for tally in tallies if tally)
+
+    def kept(self, key: Key) -> Kept:
+        """Return the offers among what has not reached the store."""
+        found: Kept = {}
+        for tally in (self._leaving.get(key), self._now.get(key)):
+            for decision, promised in (tally.kept if tally else {}).items():
+                keep_offer(found, decision, *promised)
+        return found
 
     def leave(self, handle: bytes | None = None) -> dict[Key, Tally]:
         """Return what waits, of one visitor or of all; it keeps counting until `arrived`.

@@ -11,8 +11,9 @@ import secrets
 from collections.abc import Callable
 from hashlib import sha256
 
-from entrenous.active import Active, Trial
+from entrenous.active import Active
 from entrenous.contributions import Cell, Contribution, due_at, pack_contributions, unpack_contributions
+from entrenous.decisions.routes import Trial
 from entrenous.ledger import Ledger
 from entrenous.reports import CrowdReport, cells_of, encode_report, mechanism_of, noised
 from entrenous_consent import audit
@@ -68,7 +69,7 @@ def release(custody: Custody, active: Active, now: int, below: Callable[[int], i
 
 
 def _release(custody: Custody, active: Active, trial: Trial, now: int, below: Callable[[int], int]) -> bytes | None:
-    report, experiment = trial.report, trial.experiment.id
+    report, experiment = trial.report, trial.drawing.experiment.id
     for _ in range(_TRIES):
         row = custody.store.read(LEDGER, now)
         version = row.version if row else 0
@@ -101,7 +102,7 @@ def _release(custody: Custody, active: Active, trial: Trial, now: int, below: Ca
 def _take(custody: Custody, policy: PrivacyPolicy, trial: Trial, now: int) -> list[tuple[Pending, Contribution | None]]:
     """Return the rows that hold a contribution to this trial that is due, changed to markers, and what was in them:
     None where the grant it was made under counts no more."""
-    experiment, purpose = trial.experiment.id, trial.experiment.purpose
+    experiment, purpose = trial.drawing.experiment.id, trial.drawing.experiment.purpose
     found: list[tuple[Pending, Contribution | None]] = []
     for pending in custody.owed(now, purpose):
         contributions = unpack_contributions(pending.value)
@@ -131,20 +132,22 @@ def _report(
         if one.cell in sums:  # a cell of another bundle's tranches is declared no more
             sums[one.cell] = [a + b for a, b in zip(sums[one.cell], one.metrics(report), strict=True)]
     mechanism = mechanism_of(report)
-    window, account = report.window_days * _DAY, ledger.accounts[report.name, trial.experiment.id]
+    experiment = trial.drawing.experiment
+    window, account = report.window_days * _DAY, ledger.accounts[report.name, experiment.id]
     since = account.last - window if account.releases else account.began
     return CrowdReport(
         id=os.urandom(16),
         tenant=active.policy.tenant,
         report=report.name,
-        experiment=trial.experiment.id,
+        experiment=experiment.id,
         bundle=manifest.name,
         bundle_version=manifest.version,
         policy=active.policy.version,
         since=max(since, 0) // _DAY * _DAY,
         until=max(now - window, 0) // _DAY * _DAY,
         window_days=report.window_days,
-        holdout=trial.experiment.holdout,
+        holdout=experiment.holdout,
+        ramp=experiment.taken,
         currency=report.currency,
         metrics=report.metrics,
         mechanism=mechanism,

@@ -15,12 +15,13 @@ from fractions import Fraction
 from itertools import combinations
 from math import ceil, exp, log
 
-from entrenous.bundle import DecisionRule
 from entrenous.contributions import HOLDOUT, Cell
+from entrenous.decisions.form import DecisionRule
 from entrenous.noise import discrete_laplace
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table
 from entrenous_consent.policy import METRICS, Report
+from entrenous_consent.pseudonyms import BUCKETS
 
 __all__ = [
     "REPORT_LIMIT",
@@ -69,7 +70,7 @@ class CrowdReport:
 
     Attributes:
         id: 16 random bytes. since, until: exposures of no earlier and no later days, Unix seconds at midnight UTC.
-        holdout: its buckets of 10,000. arms: the arm of each tranche.
+        holdout: its buckets of 10,000, and ramp: those that took part beside it.
         cells: by cell, the noisy sums in the order of `metrics`; None where the threshold hides them.
     """
 
@@ -84,6 +85,7 @@ class CrowdReport:
     until: int
     window_days: int
     holdout: int
+    ramp: int
     currency: str
     metrics: tuple[str, ...]
     mechanism: Mechanism
@@ -146,16 +148,20 @@ def segment_of(report: Report, granted: Iterable[str]) -> str:
 
 
 def cells_of(rule: DecisionRule, report: Report) -> tuple[Cell, ...]:
-    """Return every cell that a visitor may be in: by segment, then tranche, the holdout before the arm."""
+    """Return every cell that a visitor may be in: by segment, then tranche, the holdout before the arms.
+
+    Where any arm is drawn they are all of them: shares may have been others when a visitor was enrolled.
+    """
     found: list[Cell] = []
     purposes = sorted(report.segments)
+    drawn = tuple(rule.arms) if any(len(shares) > 1 for shares in rule.choice.values()) else ()
     for size in range(len(purposes) + 1):
         for granted in combinations(purposes, size):
             scored = rule.tranches if rule.purpose not in report.segments or rule.purpose in granted else ()
             unscored = ("",) if rule.purpose not in granted else ()
             for tranche in (*unscored, *scored):
-                arm = rule.choice[tranche] if tranche else rule.default_arm
-                found += [(one, tranche, "+".join(granted)) for one in (HOLDOUT, arm)]
+                arms = drawn or tuple(rule.choice[tranche]) if tranche else (rule.default_arm,)
+                found += [(one, tranche, "+".join(granted)) for one in (HOLDOUT, *arms)]
     return tuple(found)
 
 
@@ -196,6 +202,7 @@ def encode_report(report: CrowdReport) -> bytes:
             "until": report.until,
             "window_days": report.window_days,
             "holdout": report.holdout,
+            "ramp": report.ramp,
             "currency": report.currency,
             "metrics": list(report.metrics),
             "mechanism": {
@@ -235,7 +242,8 @@ def read_report(data: bytes, *, place: str = "report") -> CrowdReport:
         since=top.integer("since", least=0, most=1 << 53),
         until=top.integer("until", least=0, most=1 << 53),
         window_days=top.integer("window_days", least=1, most=366),
-        holdout=top.integer("holdout", least=0, most=10_000),
+        holdout=top.integer("holdout", least=0, most=BUCKETS),
+        ramp=top.integer("ramp", least=0, most=BUCKETS),
         currency=top.text("currency", longest=3, empty=True),
         metrics=metrics,
         mechanism=_mechanism(top.table("mechanism"), len(metrics)),

@@ -67,6 +67,8 @@ def export(engine: Engine, handle: bytes) -> dict[str, Any]:
             "receipts": [receipt.as_table() for receipt in cold.receipts],
             "events_remembered": len(cold.event_ids),
         }
+        if offers := {name: {"arm": arm, "until": until} for name, (arm, until) in hot.kept.items() if now < until}:
+            held["purposes"][drawer.purpose]["offers"] = offers
         if contributions := engine.enrolment.told(handle, standing, drawer.purpose, now):
             held["purposes"][drawer.purpose]["contributions"] = contributions
         if armed := armed_of(engine, handle, standing, drawer.purpose, now):
@@ -160,7 +162,7 @@ def link(engine: Engine, device: bytes, account: bytes) -> list[str]:
                     state = plan.unpack(theirs.state)
                     plan.merge(state, plan.unpack(mine.state))
                     theirs.refold(plan, state, now)
-                theirs.take_caps(mine.caps)
+                theirs.take_shown(mine)
                 known.take(more)
                 target.hot, target.cold = theirs.pack(), known.pack()
                 source.hot, source.cold = None, None if source.cold is None else Cold().pack()

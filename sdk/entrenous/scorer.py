@@ -75,6 +75,17 @@ class Scorer:
             supplied: positions and values that this one decision brings along.
             column: which margin to read.
         """
+        return self._run(head, supplied)[column]  # type: ignore[no-any-return]
+
+    def margins(self, head: Any, supplied: list[tuple[int, float]], first: int, last: int) -> list[float]:
+        """Return several float32 margins of one row; see `margin`.
+
+        Args:
+            first, last: which: from `first` up to `last`.
+        """
+        return self._run(head, supplied)[first:last].tolist()  # type: ignore[no-any-return]
+
+    def _run(self, head: Any, supplied: list[tuple[int, float]]) -> Any:
         try:
             bound: _Bound = self._local.bound
         except AttributeError:
@@ -84,4 +95,4 @@ class Scorer:
         for position, value in supplied:
             row[position] = value
         bound.run(bound.binding)
-        return bound.margins[column]  # type: ignore[no-any-return]
+        return bound.margins

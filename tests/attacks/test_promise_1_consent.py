@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from entrenous.contributions import HOLDOUT
+from entrenous.decisions.draws import Draw, Drawing
+
 
 @pytest.fixture
 def named(client, monkeypatch) -> set[str]:
@@ -154,7 +157,7 @@ def test_a_withdrawal_leaves_nothing_open_and_nothing_waiting(client, agreed, as
 
 def test_no_bucket_is_computed_for_who_refused_to_be_measured(client, ask, monkeypatch):
     drawn: list[bytes] = []
-    monkeypatch.setattr("entrenous.engine.bucket", lambda mac, handle: drawn.append(handle) or 0)
+    monkeypatch.setattr(Drawing, "draw", lambda drawing, handle, now: drawn.append(handle) or Draw(HOLDOUT, 0))
     measured, unmeasured = client.visitor("a"), client.visitor("b")
     unmeasured.consent(client.example_choices | {"measure": False})
     assert ask(unmeasured).reason == "TARGETING_MATCH"

@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from entrenous.bundle import Bundle, read_bundle
 from entrenous.cli import main
 from entrenous_exporters import train
-from entrenous_exporters.build import Built
+from entrenous_exporters.built import Built
 from entrenous_exporters.rows import Rows
 
 PROJECT = Path(__file__).parents[2]

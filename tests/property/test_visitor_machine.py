@@ -109,7 +109,7 @@ def shop_in(home: Path) -> Shop:
     rule = read.manifest.decisions["promotion"]
     rule = replace(
         rule,
-        choice=dict.fromkeys(rule.tranches, "ten_off"),
+        choice={tranche: {"ten_off": 10_000} for tranche in rule.tranches},
         cap=replace(rule.cap, decisions=CAP, days=CAP_DAYS),
         experiment=replace(rule.experiment, holdout=HOLDOUT),
     )

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from entrenous import demo
-from entrenous.bundle import DecisionRule, read_bundle
+from entrenous.bundle import read_bundle
 from entrenous.contributions import HOLDOUT
+from entrenous.decisions.form import DecisionRule
 from entrenous.reports import CrowdReport, cells_of, mechanism_of
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.policy import METRICS, parse_policy
@@ -70,7 +71,13 @@ def report(
 def made(cells, **more) -> CrowdReport:
     given = {"id": bytes(16), "tenant": "demo_shop", "report": "promotion", "experiment": "promotion_1"}
     given |= {"bundle": "demo_promotions", "bundle_version": 1, "policy": 1, "since": 0, "until": 86_400}
-    given |= {"window_days": 30, "holdout": round(HELD * 10_000), "currency": "EUR", "metrics": REPORT.metrics}
+    given |= {
+        "window_days": 30,
+        "holdout": round(HELD * 10_000),
+        "ramp": 10_000 - round(HELD * 10_000),
+        "currency": "EUR",
+        "metrics": REPORT.metrics,
+    }
     return CrowdReport(**given | {"mechanism": mechanism_of(REPORT), "cells": cells} | more)
 
 
@@ -154,7 +161,7 @@ def test_populations_are_everyone_and_each_segment_and_lines_are_arms_and_tranch
     lines = [(one.kind, one.name) for one in answer.populations[0].lines]
     assert lines[0] == ("all", "all")
     assert {name for kind, name in lines if kind == "tranche"} == set(RULE.tranches)
-    assert {name for kind, name in lines if kind == "arm"} == set(RULE.choice.values())
+    assert {name for kind, name in lines if kind == "arm"} == {arm for shares in RULE.choice.values() for arm in shares}
     assert line(answer).treated > line(answer, population=1).treated, "the unscored are in the first alone"
 
 

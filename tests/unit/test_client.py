@@ -143,7 +143,8 @@ def test_a_payload_is_the_callers_own_copy(agreed, ask):
 def test_the_cap_counts_arms_given_and_frees_with_time(shop, ask):
     read = read_bundle(shop.bundle.read_bytes())
     rule = read.manifest.decisions["promotion"]
-    capped = replace(rule, cap=replace(rule.cap, decisions=2, days=2), choice=dict.fromkeys(rule.tranches, "ten_off"))
+    always = {tranche: {"ten_off": 10_000} for tranche in rule.tranches}
+    capped = replace(rule, cap=replace(rule.cap, decisions=2, days=2), choice=always)
     _rewrite(shop, read, capped)
     client = shop.open()
     visitor = client.visitor("customer-42")

@@ -289,11 +289,11 @@ def unsettled(estimator: Any, **attributes: Any) -> Any:
         ({"scale": StandardScaler(with_mean=False)}, "is not a whole StandardScaler"),
         ({"prepare": StandardScaler()}, "is not a plain ColumnTransformer"),
         ({"prepare": ColumnTransformer([], remainder="passthrough")}, "is not a plain ColumnTransformer"),
-        ({"model": SGDClassifier()}, "is not a fitted binary LogisticRegression"),
-        ({"model": LogisticRegression()}, "is not a fitted binary LogisticRegression"),
+        ({"model": SGDClassifier()}, "is not a fitted LogisticRegression"),
+        ({"model": LogisticRegression()}, "is not a fitted LogisticRegression"),
         (
-            {"model": unsettled(LogisticRegression(), classes_=np.arange(3))},
-            "is not a fitted binary LogisticRegression",
+            {"model": unsettled(LogisticRegression(), classes_=np.arange(1))},
+            "is not a fitted LogisticRegression",
         ),
         (
             {"model": CalibratedClassifierCV(Pipeline([("scale", StandardScaler()), ("model", LogisticRegression())]))},

@@ -47,7 +47,9 @@ POLICY, SPEC, BUNDLE = (
     SECTIONS[title] for title in ("Privacy policy", "Training specification", "Bundle and manifest")
 )
 SHIPPED_BUNDLE = files("entrenous.demo").joinpath("bundle.msgpack").read_bytes()
-OWN_NAMES = re.compile(r"\.clip$|\.choice$|^models$|\.consent_mode$|\.with$|^mappings$|^webhooks$")
+OWN_NAMES = re.compile(
+    r"\.clip$|\.choice(\.|$)|\.costs$|\.shares$|\.posteriors(\.|$)|^models$|\.consent_mode$|\.with$|^mappings$|^webhooks$"
+)
 """Tables whose keys are the author's own: metrics, tranches, models, purposes, parts of a starter."""
 GETTERS = {
     "array": "array",
@@ -191,14 +193,16 @@ def test_the_example_policy_shows_every_key(asked: list[Asked]):
     assert_shows_everything(asked)
 
 
-@pytest.mark.parametrize("kind", ["toml spec", "toml marker spec", "toml table spec"])
+@pytest.mark.parametrize(
+    "kind", ["toml spec", "toml marker spec", "toml table spec", "toml trial spec", "toml situation spec"]
+)
 def test_every_key_of_the_specification_is_described(kind: str, asked: list[Asked]):
     parse_spec(block(kind).encode())
     assert_described(SPEC, asked)
 
 
 def test_the_example_specifications_show_every_key(asked: list[Asked]):
-    for kind in ("toml spec", "toml marker spec", "toml table spec"):
+    for kind in ("toml spec", "toml marker spec", "toml table spec", "toml trial spec", "toml situation spec"):
         parse_spec(block(kind).encode())
     ready_made = [call for call in asked if re.match(r"markers\.\w+_", call.path)]
     assert_shows_everything([call for call in asked if call not in ready_made])

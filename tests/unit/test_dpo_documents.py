@@ -362,6 +362,12 @@ def test_a_visitors_export_is_read_whole(tmp_path):
     assert "Remember past purchases, as granted" in said(explain_receipts(POLICY, (read,), "en", "9.9"))
 
 
+def test_a_receipt_of_an_arm_that_was_drawn_says_for_how_many():
+    [read] = read_receipts(json.dumps({**RECEIPT, "share": 2_500}).encode())
+    assert "25.00%" in said(explain_receipts(POLICY, (read,), "en", "9.9"))
+    assert "%" not in said(explain_receipts(POLICY, read_receipts(json.dumps(RECEIPT).encode()), "en", "9.9"))
+
+
 @pytest.mark.parametrize(
     "given", [{}, [], {"purposes": {}}, {"purposes": {"a": 1, "b": {"receipts": 1}}}, {"data": {}}]
 )

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from tests.shop import NOON
 
-from entrenous.bundle import Experiment, Pattern, encode_bundle, read_bundle
+from entrenous.bundle import encode_bundle, read_bundle
+from entrenous.decisions.form import Experiment, Pattern
 from entrenous.features import Feature, parse_feature
 from entrenous_consent.errors import Malformed, Unavailable
 from entrenous_consent.parsing import Table
@@ -37,7 +38,7 @@ def rewrite(shop, *, features=None, models=None, expires=None, **rules) -> None:
 def promotion(shop):
     """The packaged rule, with an arm to give in every tranche: every answer counts towards a cap."""
     rule = read_bundle(shop.bundle.read_bytes()).manifest.decisions["promotion"]
-    return replace(rule, choice=dict.fromkeys(rule.tranches, "ten_off"), experiment=None)
+    return replace(rule, choice={tranche: {"ten_off": 10_000} for tranche in rule.tranches}, experiment=None)
 
 
 def cap_at(shop, decisions: int, *, days: int = 2, **changes) -> None:

@@ -16,12 +16,14 @@ KEY = (b"handle", 1, "personalize")
 
 
 def _receipt(number: int, time: int = NOON) -> Receipt:
-    basis = Basis("promotion", "ten_off", "TARGETING_MATCH", "", "cold", "demo 1", 1, (("personalize", 1),), ("past",))
+    basis = Basis(
+        "promotion", "ten_off", "TARGETING_MATCH", "", "cold", 10_000, "demo 1", 1, (("personalize", 1),), ("past",)
+    )
     return Receipt(number, time, basis)
 
 
 def test_records_survive_packing():
-    hot = Hot(b"stampstm", 1, 2, b"\0\0\x80?", {"promotion": {20_000: 3}}, b"\x90")
+    hot = Hot(b"stampstm", 1, 2, b"\0\0\x80?", {"promotion": {20_000: 3}}, {"promotion": ("ten_off", 9)}, b"\x90")
     cold = Cold([_receipt(1)], [(NOON, b"12345678")])
     assert Hot.unpack(hot.pack()) == hot
     assert Cold.unpack(cold.pack(), NOON) == cold
@@ -60,12 +62,12 @@ def test_caps_count_whole_days_the_current_one_included():
 def test_what_waits_counts_until_it_has_arrived():
     waiting = Waiting(most=10)
     for number in range(30):
-        waiting.note(KEY, _receipt(number), counts=number % 2 == 0, keep_days=7)
+        waiting.note(KEY, _receipt(number), counted="promotion" if number % 2 == 0 else "", keep_days=7)
     assert waiting.counted(KEY, "promotion", days=7, now=NOON) == 15
     leaving = waiting.leave()
     assert waiting.counted(KEY, "promotion", days=7, now=NOON) == 15
     hot, cold = Hot(), Cold()
-    leaving[KEY].settle(hot, cold)
+    leaving[KEY].settle(hot, cold, NOON)
     waiting.arrived(KEY, written=True)
     assert waiting.counted(KEY, "promotion", days=7, now=NOON) == 0
     assert caps_within(hot.caps, "promotion", days=7, now=NOON) == 15
@@ -74,9 +76,9 @@ def test_what_waits_counts_until_it_has_arrived():
 
 def test_what_could_not_be_written_waits_in_front_of_what_came_later():
     waiting = Waiting(most=10)
-    waiting.note(KEY, _receipt(1), counts=True, keep_days=7)
+    waiting.note(KEY, _receipt(1), counted="promotion", keep_days=7)
     waiting.leave()
-    waiting.note(KEY, _receipt(2), counts=True, keep_days=7)
+    waiting.note(KEY, _receipt(2), counted="promotion", keep_days=7)
     waiting.arrived(KEY, written=False)
     tally = waiting.leave()[KEY]
     assert [receipt.id for receipt in tally.receipts] == [1, 2]
@@ -86,15 +88,15 @@ def test_what_could_not_be_written_waits_in_front_of_what_came_later():
 def test_what_waits_is_bounded():
     waiting = Waiting(most=3)
     for number in range(10):
-        waiting.note((bytes([number]), 1, "p"), _receipt(number), counts=True, keep_days=1)
+        waiting.note((bytes([number]), 1, "p"), _receipt(number), counted="promotion", keep_days=1)
     assert len(waiting.leave()) == 3
 
 
 def test_forgetting_drops_what_waits_and_what_is_on_its_way():
     waiting = Waiting(most=10)
-    waiting.note(KEY, _receipt(1), counts=True, keep_days=7)
+    waiting.note(KEY, _receipt(1), counted="promotion", keep_days=7)
     waiting.leave()
-    waiting.note(KEY, _receipt(2), counts=True, keep_days=7)
+    waiting.note(KEY, _receipt(2), counted="promotion", keep_days=7)
     waiting.forget(KEY[0])
     assert waiting.counted(KEY, "promotion", days=7, now=NOON) == 0
     assert waiting.leave() == {}

@@ -187,7 +187,7 @@ def made(**more) -> CrowdReport:
     cells = dict.fromkeys(cells_of(RULE, REPORT)) | {(HOLDOUT, "cold", "personalize"): (90, -3, 5, 0, 1, 2, 3)}
     given = {"id": bytes(range(16)), "tenant": "demo_shop", "report": "promotion", "experiment": "promotion_1"}
     given |= {"bundle": "demo_promotions", "bundle_version": 1, "policy": 1, "since": 0, "until": DAY}
-    given |= {"window_days": 30, "holdout": 1000, "currency": "EUR", "metrics": REPORT.metrics}
+    given |= {"window_days": 30, "holdout": 1000, "ramp": 9000, "currency": "EUR", "metrics": REPORT.metrics}
     return CrowdReport(**given | {"mechanism": mechanism_of(REPORT), "cells": cells} | more)
 
 

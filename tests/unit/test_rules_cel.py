@@ -12,7 +12,7 @@ from entrenous.bundle import read_bundle
 from entrenous.targeting import LONGEST_RULE, MOST_SUPPLIED, Variable
 from entrenous_consent.errors import Forbidden, Malformed, Missing
 from entrenous_consent.policy import parse_policy
-from entrenous_exporters.build import Built
+from entrenous_exporters.built import Built
 from entrenous_exporters.rules import write_rule
 from entrenous_exporters.spec import parse_spec
 from entrenous_exporters.train import check_permitted, make_bundle

@@ -13,7 +13,8 @@ import pytest
 from tests.shop import NOON, Clock, Shop
 
 from entrenous import Client, Visitor
-from entrenous.bundle import Pattern, encode_bundle, read_bundle
+from entrenous.bundle import encode_bundle, read_bundle
+from entrenous.decisions.form import Pattern
 from entrenous.features import KINDS, parse_schema
 from entrenous.targeting import features_as_variables
 from entrenous_consent.parsing import Table

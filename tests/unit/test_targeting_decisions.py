@@ -88,14 +88,14 @@ def test_a_scored_answer_names_the_purpose_that_its_rule_alone_used(shop):
     read = read_bundle(shop.bundle.read_bytes())
     rule = read.manifest.decisions["promotion"]
     narrow = tuple(pattern for pattern in rule.patterns if pattern.purposes == ("personalize",))
-    client = shop.open()
-    active = client._engine.active
+    compiler = shop.open()._engine.active.compiler
     manifest = replace(read.manifest, decisions={"promotion": replace(rule, patterns=narrow)})
-    route = active._route(manifest, "promotion", frozenset({"personalize", "history"}))
-    for result in (*route.results, *route.held, *route.capped, route.ineligible):
+    narrowed = replace(compiler, manifest=manifest)
+    route = narrowed.routes(frozenset({"personalize", "history"}))["promotion"]
+    for result in (*(arms.best for arms in route.arms), *route.capped, route.ineligible):
         assert {"history", "personalize"} <= dict(result.basis.consents).keys()
-    closed = active._route(manifest, "promotion", frozenset({"personalize"}))
-    for result in (*closed.results, *closed.capped, closed.ineligible):
+    closed = narrowed.routes(frozenset({"personalize"}))["promotion"]
+    for result in (*(arms.best for arms in closed.arms), *closed.capped, closed.ineligible):
         assert "history" not in dict(result.basis.consents)
 
 
@@ -105,10 +105,10 @@ def test_a_model_that_reads_less_than_the_rule_says_so_in_the_receipt(shop):
     read = read_bundle(shop.bundle.read_bytes())
     rule = read.manifest.decisions["promotion"]
     (narrow,) = (pattern for pattern in rule.patterns if pattern.purposes == ("personalize",))
-    client = shop.open()
-    route = replace(read.manifest, decisions={"promotion": replace(rule, patterns=(narrow,))})
-    withheld = client._engine.active._withheld(route, "promotion", narrow, frozenset({"personalize", "history"}))
-    assert withheld == ("bought_spent_90d", "bought_last_90d")
+    compiler = shop.open()._engine.active.compiler
+    manifest = replace(read.manifest, decisions={"promotion": replace(rule, patterns=(replace(narrow, column=0),))})
+    route = replace(compiler, manifest=manifest).routes(frozenset({"personalize", "history"}))["promotion"]
+    assert route.arms[0].best.basis.withheld == ("bought_spent_90d", "bought_last_90d")
 
 
 def test_an_ineligible_answer_spends_no_cap_and_enrols_nobody(shop):

@@ -10,7 +10,7 @@ import pytest
 
 from entrenous_consent.errors import Malformed
 from entrenous_exporters import trees
-from entrenous_exporters.build import score
+from entrenous_exporters.built import score
 from entrenous_exporters.spec import Learner
 from entrenous_exporters.uplift import (
     METHODS,

@@ -20,6 +20,7 @@ RECEIPTS_LIMIT = 1 << 18
 """The most bytes a file of receipts may have."""
 
 _LATEST = 253_402_300_799
+_EVERYONE = 10_000
 _KEYS = frozenset(
     (
         "receipts",
@@ -30,6 +31,7 @@ _KEYS = frozenset(
         "reason",
         "cause",
         "tranche",
+        "share",
         "bundle",
         "policy",
         "consents",
@@ -44,6 +46,7 @@ class ReceiptFacts:
     """A receipt as a visitor's export gives it.
 
     Attributes:
+        share: how many of 10,000 get this arm where it is drawn by chance.
         consents: purpose used, and the consent version it was granted at. withheld: features not looked at.
     """
 
@@ -54,6 +57,7 @@ class ReceiptFacts:
     reason: str
     cause: str
     tranche: str
+    share: int
     bundle: str
     policy: int
     consents: tuple[tuple[str, int], ...]
@@ -103,6 +107,7 @@ def _receipt(table: Table) -> ReceiptFacts:
         reason=table.choice("reason", _REASONS),
         cause=table.text("cause", longest=64, empty=True),
         tranche=table.text("tranche", longest=64, empty=True),
+        share=table.integer("share", _EVERYONE, least=0, most=_EVERYONE),
         bundle=table.text("bundle", longest=200, empty=True),
         policy=table.integer("policy", least=0, most=1 << 31),
         consents=tuple((key, consents.integer(key, least=0, most=1 << 31)) for key in consents.keys()),  # noqa: SIM118
@@ -188,6 +193,8 @@ def _told(parts: Parts, receipt: ReceiptFacts, number: int) -> Section:
         (words("explain.receipt_withheld"), ", ".join(receipt.withheld) or words("none")),
         (words("explain.receipt_bundle"), words(bundled, bundle=receipt.bundle, policy=receipt.policy)),
     ]
+    if receipt.share != _EVERYONE:
+        facts.insert(1, (words("explain.receipt_share"), f"{receipt.share / _EVERYONE:.2%}"))
     if receipt.tranche:
         facts.insert(1, (words("explain.receipt_tranche"), receipt.tranche))
     blocks: list[Block] = [Paragraph(text=lead), Facts(facts=tuple(facts))]

@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from entrenous_exporters.card.facts import Counts, encode_card, facts_of, read_card
+from entrenous_exporters.card.facts import Counts, encode_card, facts_of, read_card, scored_facts
 from entrenous_exporters.card.page import render_page
 from entrenous_exporters.card.text import render_text
 
-__all__ = ["Counts", "encode_card", "facts_of", "read_card", "render_page", "render_text"]
+__all__ = ["Counts", "encode_card", "facts_of", "read_card", "render_page", "render_text", "scored_facts"]

@@ -14,19 +14,24 @@ import numpy as np
 
 from entrenous_consent.errors import Malformed
 from entrenous_consent.policy import PrivacyPolicy
-from entrenous_exporters.build import Built
+from entrenous_exporters.built import Built
 from entrenous_exporters.judge import Judged
 from entrenous_exporters.quality import Quality
 from entrenous_exporters.rows import Rows
 from entrenous_exporters.spec import TrainingSpec
 
-__all__ = ["Counts", "encode_card", "facts_of", "read_card"]
+__all__ = ["Counts", "encode_card", "facts_of", "read_card", "scored_facts"]
 
 FORMAT = 1
 _LIMIT = 1 << 20
 _DIGITS = 6
 _LIBRARIES = ("duckdb", "ibis-framework", "numpy", "onnx", "onnxruntime", "scikit-learn")
-_OF_LEARNER = {"lightgbm": ("lightgbm",), "logistic": ("skl2onnx",), "xgboost": ("xgboost-cpu",)}
+_OF_LEARNER = {
+    "lightgbm": ("lightgbm",),
+    "centroids": ("skl2onnx",),
+    "logistic": ("skl2onnx",),
+    "xgboost": ("xgboost-cpu",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,52 +44,13 @@ class Counts:
     unlabelled: int
 
 
-def facts_of(
-    spec: TrainingSpec,
-    policy: PrivacyPolicy,
-    built: Built,
-    learn: Rows,
-    judged: Judged,
-    counts: Counts,
-    alone: Mapping[str, float],
-) -> dict[str, Any]:
-    """Return the card's facts.
-
-    Args:
-        built: what ships. learn: the rows it learnt from. judged: rows of other visitors, and what was said of them.
-        counts: rows that never entered. alone: each feature's own AUC.
-    """
+def scored_facts(spec: TrainingSpec, built: Built, judged: Judged) -> dict[str, Any]:
+    """Return the card's facts of a score: quality, tranches, what k costs, groups."""
     patterns = spec.decision.patterns
     quality = [judged.quality(spec, i) for i in range(len(patterns))]
     fullest = max(range(len(patterns)), key=lambda i: (len(patterns[i]), quality[i].auc))
-    source, costs = spec.source, [judged.cost_of_k(i) for i in range(len(patterns))]
+    costs = [judged.cost_of_k(i) for i in range(len(patterns))]
     return {
-        "format": FORMAT,
-        "name": spec.name,
-        "version": spec.version,
-        "lifetime_days": spec.lifetime_days,
-        "policy": {"tenant": policy.tenant, "version": policy.version},
-        "decision": {"name": spec.decision.name, "purpose": spec.decision.purpose},
-        "label": {"event": spec.label.event, "within_days": spec.label.within_days, "column": spec.label.column}
-        | {key: value for key in ("absent", "field", "at_least") if (value := getattr(spec.label, key))},
-        "data": {
-            "rows": asdict(counts) | {"learnt": len(learn.x), "judged": len(judged.margins)},
-            "visitors": {"learnt": _distinct(learn), "judged": _distinct(judged.rows)},
-            "a_row_is_a_visitor": bool(source.table and not source.visitor),
-            "public_research_data": source.public_research_data,
-            "positive": _share(learn),
-            "from": _day(learn.times.min()) if learn.times.any() else None,
-            "until": _day(learn.times.max()) if learn.times.any() else None,
-        },
-        "features": [
-            {
-                "name": feature.name,
-                "purpose": feature.purpose,
-                "missing": round(float(np.isnan(learn.x[:, i]).mean()), 4),
-                "alone": round(alone[feature.name], 4),
-            }
-            for i, feature in enumerate(spec.features)
-        ],
         "patterns": [
             {
                 "purposes": list(pattern),
@@ -101,9 +67,6 @@ def facts_of(
             "least_support": built.least_support,
             "auc": [{"k": k, "patterns": [_number(cost[k]) for cost in costs]} for k in sorted(judged.at_k)],
         },
-        "parity": {key: _plain(value) for key, value in built.parity.items()},
-        "tolerance": built.tolerance,
-        "model_bytes": len(built.model),
         "groups": [
             {
                 "name": name,
@@ -112,11 +75,66 @@ def facts_of(
             }
             for name, value, found in _groups(spec, judged)
         ],
-        "left_out": {"columns": list(judged.rows.unread)},
+    }
+
+
+def facts_of(
+    spec: TrainingSpec,
+    policy: PrivacyPolicy,
+    built: Built,
+    rows: tuple[Rows, Rows],
+    counts: Counts,
+    alone: Mapping[str, float],
+    judged: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the card's facts.
+
+    Args:
+        built: what ships. rows: those it learnt from, and those of other visitors that judged it.
+        counts: rows that never entered. alone: each feature's own AUC. judged: what was found, by the kind of decision.
+    """
+    source, (learn, held) = spec.source, rows
+    return {
+        "format": FORMAT,
+        "name": spec.name,
+        "version": spec.version,
+        "lifetime_days": spec.lifetime_days,
+        "policy": {"tenant": policy.tenant, "version": policy.version},
+        "decision": {"name": spec.decision.name, "purpose": spec.decision.purpose, "kind": spec.decision.kind},
+        "label": {"event": spec.label.event, "within_days": spec.label.within_days, "column": spec.label.column}
+        | {key: value for key in ("absent", "field", "at_least") if (value := getattr(spec.label, key))},
+        "data": {
+            "rows": asdict(counts) | {"learnt": len(learn.x), "judged": len(held.x)},
+            "visitors": {"learnt": _distinct(learn), "judged": _distinct(held)},
+            "a_row_is_a_visitor": bool(source.table and not source.visitor),
+            "public_research_data": source.public_research_data,
+            "positive": _share(learn),
+            "from": _day(learn.times.min()) if learn.times.any() else None,
+            "until": _day(learn.times.max()) if learn.times.any() else None,
+        },
+        "features": [
+            {
+                "name": feature.name,
+                "purpose": feature.purpose,
+                "missing": round(float(np.isnan(learn.x[:, i]).mean()), 4),
+                "alone": round(alone[feature.name], 4),
+            }
+            for i, feature in enumerate(spec.features)
+        ],
+        "patterns": [
+            {"purposes": list(one), "withheld": [each.name for each in spec.features if each.purpose not in one]}
+            for one in spec.decision.patterns
+        ],
+        "k": {"k": spec.learner.k, "least_support": built.least_support, "auc": []},
+        "groups": [],
+        "parity": {key: _plain(value) for key, value in built.parity.items()},
+        "tolerance": built.tolerance,
+        "model_bytes": len(built.model),
+        "left_out": {"columns": list(held.unread)},
         "learner": {key: value for key, value in asdict(spec.learner).items() if value or key in ("k", "seed")},
         "split": {key: _dated(key, value) for key, value in asdict(spec.split).items() if value},
         "libraries": {name: version(name) for name in sorted((*_LIBRARIES, *_OF_LEARNER.get(spec.learner.kind, ())))},
-    }
+    } | {key: _plain(value) for key, value in judged.items()}
 
 
 def encode_card(facts: Mapping[str, Any]) -> bytes:
@@ -155,6 +173,8 @@ def _table(quality: Quality) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
     return _number(value) if isinstance(value, float) else value
 
 

@@ -3,47 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LANGUAGES", "Section", "percent", "purposes", "sections", "title"]
+from entrenous_exporters.card.kinds import situation_sections, situation_title, uplift_sections, uplift_title
+from entrenous_exporters.card.speech import LANGUAGES, Section, count, figure, percent, purposes, say
 
-LANGUAGES = ("en", "fr")
+__all__ = ["LANGUAGES", "Section", "percent", "purposes", "sections", "title"]
 
 Facts = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """One heading, what it says, and its table.
-
-    Attributes:
-        key: the same in every language. headings, rows: the table; empty for none.
-    """
-
-    key: str
-    heading: str
-    sentences: tuple[str, ...]
-    headings: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-
-
 def title(facts: Facts, language: str) -> str:
     """Return the card in one sentence."""
+    if "uplift" in facts:
+        return uplift_title(facts, language)
+    if "situations" in facts:
+        return situation_title(facts, language)
     fullest = min(facts["patterns"], key=lambda one: one["price"] if one["price"] is not None else 1.0)
     others = [one for one in facts["patterns"] if one is not fullest]
-    first = _say(
+    first = say(
         language,
         f"With {purposes(fullest)} granted, {facts['name']} {facts['version']} has an AUC of "
-        f"{_figure(fullest['quality']['auc'], language)} on visitors it did not learn from",
+        f"{figure(fullest['quality']['auc'], language)} on visitors it did not learn from",
         f"Avec {purposes(fullest)} accordés, {facts['name']} {facts['version']} atteint une AUC de "
-        f"{_figure(fullest['quality']['auc'], language)} sur des visiteurs dont il n'a rien appris",
+        f"{figure(fullest['quality']['auc'], language)} sur des visiteurs dont il n'a rien appris",
     )
     rest = [
-        _say(
+        say(
             language,
-            f"with {purposes(one)} alone, {_figure(one['quality']['auc'], language)}",
-            f"avec {purposes(one)} seulement, {_figure(one['quality']['auc'], language)}",
+            f"with {purposes(one)} alone, {figure(one['quality']['auc'], language)}",
+            f"avec {purposes(one)} seulement, {figure(one['quality']['auc'], language)}",
         )
         for one in others
     ]
@@ -56,67 +45,49 @@ def sections(facts: Facts, language: str) -> tuple[Section, ...]:
     Args:
         facts: from `entrenous_exporters.card.read_card`. language: one of `LANGUAGES`.
     """
-    made = (_data, _price, _tranches, _nobody, _exact, _features, _groups, _left_out, _withdrawal, _made)
-    return tuple(section for section in (one(facts, language) for one in made) if section is not None)
-
-
-def purposes(pattern: Mapping[str, Any]) -> str:
-    """Return a pattern's purposes as a person reads them."""
-    return " + ".join(pattern["purposes"])
-
-
-def percent(share: float, language: str) -> str:
-    """Return a share as a percentage, to a tenth."""
-    return f"{share * 100:.1f}\u202f%".replace(".", ",") if language == "fr" else f"{share:.1%}"
-
-
-def _say(language: str, english: str, french: str) -> str:
-    return french if language == "fr" else english
-
-
-def _count(number: int, language: str) -> str:
-    text = f"{number:,}"
-    return text.replace(",", "\u202f") if language == "fr" else text
-
-
-def _figure(value: float | None, language: str, digits: int = 4) -> str:
-    text = "–" if value is None else f"{value:.{digits}f}"
-    return text.replace(".", ",") if language == "fr" else text
+    after = (_nobody, _exact, _features, _groups, _left_out, _withdrawal, _made)
+    kind = [
+        *(uplift_sections(facts, language) if "uplift" in facts else ()),
+        *(situation_sections(facts, language) if "situations" in facts else ()),
+        *((_price(facts, language), _tranches(facts, language)) if "tranches" in facts else ()),
+    ]
+    rest = (section for section in (one(facts, language) for one in after) if section is not None)
+    return (_data(facts, language), *kind, *rest)
 
 
 def _data(facts: Facts, language: str) -> Section:
     data, rows, visitors = facts["data"], facts["data"]["rows"], facts["data"]["visitors"]
     said = [
-        _say(
+        say(
             language,
-            f"Learnt from {_count(rows['learnt'], language)} rows of {_count(visitors['learnt'], language)} visitors, "
+            f"Learnt from {count(rows['learnt'], language)} rows of {count(visitors['learnt'], language)} visitors, "
             f"of which {percent(data['positive'], language)} have the label; judged on "
-            f"{_count(rows['judged'], language)} rows of {_count(visitors['judged'], language)} visitors "
+            f"{count(rows['judged'], language)} rows of {count(visitors['judged'], language)} visitors "
             "whose judge had not learnt from them.",
-            f"Appris de {_count(rows['learnt'], language)} lignes de {_count(visitors['learnt'], language)} visiteurs, "
+            f"Appris de {count(rows['learnt'], language)} lignes de {count(visitors['learnt'], language)} visiteurs, "
             f"dont {percent(data['positive'], language)} ont l'étiquette ; jugé sur "
-            f"{_count(rows['judged'], language)} lignes de {_count(visitors['judged'], language)} visiteurs "
+            f"{count(rows['judged'], language)} lignes de {count(visitors['judged'], language)} visiteurs "
             "dont le modèle qui les juge n'a rien appris.",
         ),
-        _say(
+        say(
             language,
-            f"Of {_count(rows['given'], language)} rows given, {_count(rows['without_improve'], language)} never "
+            f"Of {count(rows['given'], language)} rows given, {count(rows['without_improve'], language)} never "
             "entered because their visitor did not grant `improve`, and "
-            f"{_count(rows['unlabelled'], language)} because their answer is not known yet.",
-            f"Sur {_count(rows['given'], language)} lignes données, {_count(rows['without_improve'], language)} ne "
+            f"{count(rows['unlabelled'], language)} because their answer is not known yet.",
+            f"Sur {count(rows['given'], language)} lignes données, {count(rows['without_improve'], language)} ne "
             "sont jamais entrées, leur visiteur n'ayant pas accordé `improve`, et "
-            f"{_count(rows['unlabelled'], language)} parce que leur réponse n'est pas encore connue.",
+            f"{count(rows['unlabelled'], language)} parce que leur réponse n'est pas encore connue.",
         ),
     ]
     if data["from"]:
         said.append(
-            _say(
+            say(
                 language, f"Dates: {data['from']} to {data['until']}.", f"Dates : du {data['from']} au {data['until']}."
             )
         )
     if data["public_research_data"]:
         said.append(
-            _say(
+            say(
                 language,
                 "Public research data: these people are nobody's visitors, `improve` was not asked, and the bundle may "
                 "not be published.",
@@ -126,29 +97,29 @@ def _data(facts: Facts, language: str) -> Section:
         )
     if data["a_row_is_a_visitor"]:
         said.append(
-            _say(
+            say(
                 language,
                 "The table names no visitors: each row counts as one, so k counts sessions and not people.",
                 "La table ne nomme pas de visiteurs : chaque ligne compte pour un visiteur, et k compte des sessions, "
                 "non des personnes.",
             )
         )
-    return Section(key="data", heading=_say(language, "What it learnt from", "Ce dont il a appris"), sentences=(*said,))
+    return Section(key="data", heading=say(language, "What it learnt from", "Ce dont il a appris"), sentences=(*said,))
 
 
 def _price(facts: Facts, language: str) -> Section:
     rows = [
         (
             purposes(one),
-            _count(one["quality"]["rows"], language),
-            _figure(one["quality"]["auc"], language),
-            "–" if not one["price"] else "−" + _figure(one["price"], language),
-            _figure(one["quality"]["ece"], language),
+            count(one["quality"]["rows"], language),
+            figure(one["quality"]["auc"], language),
+            "–" if not one["price"] else "−" + figure(one["price"], language),
+            figure(one["quality"]["ece"], language),
             percent(one["quality"]["base_rate"], language),
         )
         for one in facts["patterns"]
     ]
-    said = _say(
+    said = say(
         language,
         "Each consent has a model of its own, which never saw what was withheld. AUC: how often a visitor with the "
         "label is placed above one without. Calibration error: how far, on average, a predicted share lies from the "
@@ -159,7 +130,7 @@ def _price(facts: Facts, language: str) -> Section:
     )
     return Section(
         key="price",
-        heading=_say(language, "The price of a refusal", "Le prix d'un refus"),
+        heading=say(language, "The price of a refusal", "Le prix d'un refus"),
         sentences=(said,),
         headings=_row(
             language,
@@ -176,7 +147,7 @@ def _row(language: str, english: Iterable[str], french: Iterable[str]) -> tuple[
 
 def _tranches(facts: Facts, language: str) -> Section:
     tranches = facts["tranches"]
-    rows = [(_say(language, "wanted", "voulu"), *(percent(share, language) for share in tranches["target"]))]
+    rows = [(say(language, "wanted", "voulu"), *(percent(share, language) for share in tranches["target"]))]
     rows += [
         (purposes(one), *(percent(share, language) for share in one["quality"]["shares"])) for one in facts["patterns"]
     ]
@@ -184,13 +155,13 @@ def _tranches(facts: Facts, language: str) -> Section:
         key="tranches",
         heading="Tranches",
         sentences=(
-            _say(
+            say(
                 language,
                 "The share of visitors in each tranche, by the cuts of their own consent.",
                 "La part des visiteurs dans chaque tranche, selon les seuils de leur propre consentement.",
             ),
         ),
-        headings=(_say(language, "granted", "accordé"), *tranches["names"]),
+        headings=(say(language, "granted", "accordé"), *tranches["names"]),
         rows=tuple(rows),
     )
 
@@ -198,18 +169,16 @@ def _tranches(facts: Facts, language: str) -> Section:
 def _nobody(facts: Facts, language: str) -> Section:
     k = facts["k"]
     rows = [
-        (f"{one['k']}" + (" *" if one["k"] == k["k"] else ""), *(_figure(auc, language) for auc in one["patterns"]))
+        (f"{one['k']}" + (" *" if one["k"] == k["k"] else ""), *(figure(auc, language) for auc in one["patterns"]))
         for one in k["auc"]
     ]
     least = k["least_support"]
-    found = (
-        "" if least is None else _say(language, f"; the least found is {least}", f" ; le minimum trouvé est {least}")
-    )
+    found = "" if least is None else say(language, f"; the least found is {least}", f" ; le minimum trouvé est {least}")
     return Section(
         key="k",
-        heading=_say(language, "Nobody inside", "Personne à l'intérieur"),
+        heading=say(language, "Nobody inside", "Personne à l'intérieur"),
         sentences=(
-            _say(
+            say(
                 language,
                 f"Nothing that ships rests on fewer than {k['k']} distinct visitors (*){found}. "
                 "What other values of k would have cost, as AUC:",
@@ -224,48 +193,48 @@ def _nobody(facts: Facts, language: str) -> Section:
 
 def _exact(facts: Facts, language: str) -> Section:
     parity, tolerance = facts["parity"], facts["tolerance"]
-    size = _say(
+    size = say(
         language,
-        f"The model has {_count(facts['model_bytes'], language)} bytes.",
-        f"Le modèle a {_count(facts['model_bytes'], language)} octets.",
+        f"The model has {count(facts['model_bytes'], language)} bytes.",
+        f"Le modèle a {count(facts['model_bytes'], language)} octets.",
     )
     if tolerance:
-        said = _say(
+        said = say(
             language,
             f"A dense graph: scored one row at a time, its margins lie within {tolerance:.2g} of the trained model's, "
-            f"relative to the larger of 1 and the margin, on {_count(parity['rows'], language)} hostile rows "
+            f"relative to the larger of 1 and the margin, on {count(parity['rows'], language)} hostile rows "
             f"(distance found: {parity['distance']:.1e}).",
             f"Un graphe dense : évalué ligne par ligne, ses marges sont à moins de {tolerance:.2g} de celles du modèle "
-            f"appris, relativement au plus grand de 1 et de la marge, sur {_count(parity['rows'], language)} lignes "
+            f"appris, relativement au plus grand de 1 et de la marge, sur {count(parity['rows'], language)} lignes "
             f"hostiles (écart trouvé : {parity['distance']:.1e}).",
         )
     else:
-        said = _say(
+        said = say(
             language,
-            f"{_count(parity['rows'], language)} hostile rows gave the same bits in every way of scoring them; "
-            f"{_count(parity['library_rows'], language)} were compared with the library's own answer before anything "
+            f"{count(parity['rows'], language)} hostile rows gave the same bits in every way of scoring them; "
+            f"{count(parity['library_rows'], language)} were compared with the library's own answer before anything "
             f"was changed on purpose (largest distance {parity['library_distance']:.1e}). "
-            f"{_count(parity['trees'], language)} trees, {_count(parity['nodes'], language)} nodes.",
-            f"{_count(parity['rows'], language)} lignes hostiles ont donné les mêmes bits de toutes les façons ; "
-            f"{_count(parity['library_rows'], language)} ont été comparées à la réponse de la bibliothèque avant toute "
+            f"{count(parity['trees'], language)} trees, {count(parity['nodes'], language)} nodes.",
+            f"{count(parity['rows'], language)} lignes hostiles ont donné les mêmes bits de toutes les façons ; "
+            f"{count(parity['library_rows'], language)} ont été comparées à la réponse de la bibliothèque avant toute "
             f"modification voulue (écart maximal {parity['library_distance']:.1e}). "
-            f"{_count(parity['trees'], language)} arbres, {_count(parity['nodes'], language)} nœuds.",
+            f"{count(parity['trees'], language)} arbres, {count(parity['nodes'], language)} nœuds.",
         )
     return Section(
         key="exact",
-        heading=_say(language, "The same everywhere", "Le même partout"),
+        heading=say(language, "The same everywhere", "Le même partout"),
         sentences=(said, size),
     )
 
 
 def _features(facts: Facts, language: str) -> Section:
     rows = [
-        (one["name"], one["purpose"], percent(one["missing"], language), _figure(one["alone"], language, 3))
+        (one["name"], one["purpose"], percent(one["missing"], language), figure(one["alone"], language, 3))
         for one in facts["features"]
     ]
     return Section(
         key="features",
-        heading=_say(language, "What it looks at", "Ce qu'il regarde"),
+        heading=say(language, "What it looks at", "Ce qu'il regarde"),
         sentences=(),
         headings=_row(
             language,
@@ -279,7 +248,7 @@ def _features(facts: Facts, language: str) -> Section:
 def _groups(facts: Facts, language: str) -> Section | None:
     if not facts["groups"]:
         return None
-    hidden = _say(language, "too few to tell", "trop peu pour le dire")
+    hidden = say(language, "too few to tell", "trop peu pour le dire")
     rows = [
         (
             one["name"],
@@ -289,9 +258,9 @@ def _groups(facts: Facts, language: str) -> Section | None:
                 (hidden, "", "", "")
                 if found is None
                 else (
-                    _count(found["rows"], language),
-                    _figure(found["auc"], language),
-                    _figure(found["ece"], language),
+                    count(found["rows"], language),
+                    figure(found["auc"], language),
+                    figure(found["ece"], language),
                     " / ".join(percent(share, language) for share in found["shares"]),
                 )
             ),
@@ -301,9 +270,9 @@ def _groups(facts: Facts, language: str) -> Section | None:
     ]
     return Section(
         key="groups",
-        heading=_say(language, "Groups", "Groupes"),
+        heading=say(language, "Groups", "Groupes"),
         sentences=(
-            _say(
+            say(
                 language,
                 "Groups were declared for this comparison and never entered a model.",
                 "Les groupes ont été déclarés pour cette comparaison et ne sont entrés dans aucun modèle.",
@@ -320,7 +289,7 @@ def _groups(facts: Facts, language: str) -> Section | None:
 
 def _left_out(facts: Facts, language: str) -> Section:
     said = [
-        _say(
+        say(
             language,
             f"With {purposes(one)}: {', '.join(one['withheld']) or 'nothing'}.",
             f"Avec {purposes(one)} : {', '.join(one['withheld']) or 'rien'}.",
@@ -330,20 +299,20 @@ def _left_out(facts: Facts, language: str) -> Section:
     columns = facts["left_out"]["columns"]
     if columns:
         said.append(
-            _say(
+            say(
                 language,
                 f"Columns of the table that nothing asked for: {', '.join(columns)}.",
                 f"Colonnes de la table que rien n'a demandées : {', '.join(columns)}.",
             )
         )
     return Section(
-        key="left_out", heading=_say(language, "What was left out", "Ce qui a été écarté"), sentences=(*said,)
+        key="left_out", heading=say(language, "What was left out", "Ce qui a été écarté"), sentences=(*said,)
     )
 
 
 def _withdrawal(facts: Facts, language: str) -> Section:
     days, k = facts["lifetime_days"], facts["k"]["k"]
-    said = _say(
+    said = say(
         language,
         "Whoever withdraws `improve` is left out of the next training. This bundle, once signed, keeps what it learnt: "
         f"every leaf, category and bound rests on at least {k} visitors together, none on one alone, and it names "
@@ -356,7 +325,7 @@ def _withdrawal(facts: Facts, language: str) -> Section:
     )
     return Section(
         key="withdrawal",
-        heading=_say(language, "What a withdrawal means for it", "Ce qu'un retrait signifie pour lui"),
+        heading=say(language, "What a withdrawal means for it", "Ce qu'un retrait signifie pour lui"),
         sentences=(said,),
     )
 
@@ -368,11 +337,11 @@ def _made(facts: Facts, language: str) -> Section:
     policy = facts["policy"]
     return Section(
         key="made",
-        heading=_say(language, "How it was made", "Comment il a été fait"),
+        heading=say(language, "How it was made", "Comment il a été fait"),
         sentences=(
-            f"{_say(language, 'Learner', 'Apprentissage')}: {spelt(facts['learner'])}.",
-            f"{_say(language, 'Split', 'Partage')}: {spelt(facts['split'])}.",
-            f"{_say(language, 'Policy', 'Politique')}: {policy['tenant']} {policy['version']}.",
-            f"{_say(language, 'Libraries', 'Bibliothèques')}: {spelt(facts['libraries'])}.",
+            f"{say(language, 'Learner', 'Apprentissage')}: {spelt(facts['learner'])}.",
+            f"{say(language, 'Split', 'Partage')}: {spelt(facts['split'])}.",
+            f"{say(language, 'Policy', 'Politique')}: {policy['tenant']} {policy['version']}.",
+            f"{say(language, 'Libraries', 'Bibliothèques')}: {spelt(facts['libraries'])}.",
         ),
     )

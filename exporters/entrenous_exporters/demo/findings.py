@@ -21,7 +21,7 @@ from entrenous_consent.audit import log_name
 from entrenous_consent.files import STORE
 from entrenous_consent.packing import unpack
 from entrenous_consent.sqlite import SQLiteStore
-from entrenous_exporters.build import score
+from entrenous_exporters.built import score
 from entrenous_exporters.card import read_card
 from entrenous_exporters.demo.replay import GROUPS, SIMULATED, Group, Moment, Replay
 from entrenous_exporters.quality import Quality, assess, tranches_of

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from entrenous_exporters.dense.convert import to_dense_onnx
 from entrenous_exporters.dense.gate import DenseParity, check_dense_parity, dense_margins, dense_rows
-from entrenous_exporters.dense.pipeline import Linear, fit_linear
+from entrenous_exporters.dense.pipeline import Linear, fit_linear, prepared
 
 __all__ = [
     "DenseParity",
@@ -23,5 +23,6 @@ __all__ = [
     "dense_margins",
     "dense_rows",
     "fit_linear",
+    "prepared",
     "to_dense_onnx",
 ]

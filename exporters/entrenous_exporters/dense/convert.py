@@ -39,7 +39,7 @@ def to_dense_onnx(columns: Sequence[tuple[Linear, Sequence[int]]], features: int
     The bytes depend on the fitted models alone.
 
     Args:
-        columns: P models, each with the positions in the vector of the columns that it takes.
+        columns: models, each with the positions in the vector of the columns that it takes; one margin or more each.
         features: F, the width of the vector.
 
     Raises:
@@ -63,18 +63,18 @@ def to_dense_onnx(columns: Sequence[tuple[Linear, Sequence[int]]], features: int
         margins.append(_Reading(_convert(linear), chosen, writer).margin())
     if len(margins) > 1:
         writer.add("Concat", margins, axis=1)
+    readable = [frozenset(int(i) for i in at) for linear, at in columns for _ in range(linear.outputs)]
     graph = helper.make_graph(
         writer.finish(),
         "entrenous",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", features])],
-        [helper.make_tensor_value_info("margin", TensorProto.FLOAT, ["N", len(columns)])],
+        [helper.make_tensor_value_info("margin", TensorProto.FLOAT, ["N", len(readable)])],
         initializer=writer.initialisers,
     )
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="entrenous", graph=graph)
     model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in OPSETS.items())
     data: bytes = model.SerializeToString(deterministic=True)
-    readable = [frozenset(int(i) for i in positions) for _, positions in columns]
-    check_dense(data, place="model", features=features, columns=len(columns), readable=readable)
+    check_dense(data, place="model", features=features, columns=len(readable), readable=readable)
     return data
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous.bundle import MOST_TOLERANCE
+from entrenous.decisions.form import MOST_TOLERANCE
 from entrenous.onnx_dense import check_dense
 from entrenous.scorer import Scorer, open_session
 from entrenous_consent.errors import Malformed
@@ -45,7 +45,7 @@ class DenseParity:
 
 
 def dense_margins(columns: Columns, rows: Floats) -> NDArray[np.float64]:
-    """Return the library's own margins, [N, P]: each pipeline's `decision_function` in float64.
+    """Return the library's own margins, [N, M]: each pipeline's `decision_function` in float64, one after the other.
 
     Args:
         columns: P models with the positions of their columns. rows: float32 [N, F], finite or NaN.
@@ -55,7 +55,8 @@ def dense_margins(columns: Columns, rows: Floats) -> NDArray[np.float64]:
     """
     check_float32(rows)
     wide = rows.astype(np.float64)
-    return np.stack([linear.pipeline.decision_function(wide[:, list(at)]) for linear, at in columns], axis=1)
+    found = [linear.pipeline.decision_function(wide[:, list(at)]).reshape(len(rows), -1) for linear, at in columns]
+    return np.concatenate(found, axis=1)
 
 
 def dense_rows(columns: Columns, observed: Floats, n: int, seed: int) -> Floats:
@@ -121,8 +122,8 @@ def check_dense_parity(model: bytes, columns: Columns, rows: Floats, tolerance: 
     if not len(rows):
         raise Malformed("are none", place="rows", remedy="give held-out and adversarial ones")
     width = rows.shape[1]
-    readable = [frozenset(int(i) for i in at) for _, at in columns]
-    facts = check_dense(model, place="model", features=width, columns=len(columns), readable=readable)
+    readable = [frozenset(int(i) for i in at) for linear, at in columns for _ in range(linear.outputs)]
+    facts = check_dense(model, place="model", features=width, columns=len(readable), readable=readable)
     expected = dense_margins(columns, rows)
     rows = np.ascontiguousarray(rows)
     session = open_session(model)
@@ -133,7 +134,7 @@ def check_dense_parity(model: bytes, columns: Columns, rows: Floats, tolerance: 
         _compare(alone, expected, tolerance, "one row at a time"),
         _compare(together, expected, tolerance, "in batches"),
     )
-    _check_scorer(Scorer(model, features=width, columns=len(columns)), rows[:_SCORED], alone[:_SCORED])
+    _check_scorer(Scorer(model, features=width, columns=len(readable)), rows[:_SCORED], alone[:_SCORED])
     return DenseParity(rows=len(rows), distance=distance, tolerance=tolerance, bound=facts.bound, size=facts.size)
 
 

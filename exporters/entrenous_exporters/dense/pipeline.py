@@ -28,7 +28,7 @@ from entrenous_consent.errors import Malformed
 from entrenous_exporters.dense.support import Supported, supported_codes, supported_number
 from entrenous_exporters.trees.form import Floats, check_float32
 
-__all__ = ["Linear", "fit_linear"]
+__all__ = ["Linear", "fit_linear", "prepared"]
 
 _MOST_STEPS = 10_000
 _PLAIN = "use fit_linear, or only its parts"
@@ -43,7 +43,8 @@ class Linear:
 
     Attributes:
         pipeline: `prepare` (a `ColumnTransformer` of `numbers` and `codes`, either of which may be left out), then
-            `model`, a binary `LogisticRegression`; its `decision_function` is the margin, log-odds of the class True.
+            `model`, a `LogisticRegression`; its `decision_function` is the margin: log-odds of the class True where it
+            is binary, one margin for each class where there are more.
         width: C, the number of columns that it takes, NaN for unknown.
 
     Raises:
@@ -55,6 +56,11 @@ class Linear:
 
     def __post_init__(self) -> None:
         _check_pipeline(self.pipeline)
+
+    @property
+    def outputs(self) -> int:
+        """How many margins it gives."""
+        return int(self.pipeline[-1].coef_.shape[0])
 
     @property
     def used(self) -> tuple[int, ...]:
@@ -108,6 +114,23 @@ def fit_linear(
     """
     label = np.asarray(y)
     _check(x, label, visitors, categories, l2, k)
+    prepare = prepared(x, visitors, categories, k)
+    model = LogisticRegression(C=1.0 / l2, max_iter=_MOST_STEPS, tol=1e-6, random_state=seed)
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            model.fit(prepare.transform(x.astype(np.float64)), label)
+        except ConvergenceWarning as error:
+            raise Malformed("does not settle", place="model", remedy="use a larger l2") from error
+    return Linear(pipeline=Pipeline([("prepare", prepare), ("model", model)]), width=len(categories))
+
+
+def prepared(x: Floats, visitors: Visitors, categories: Sequence[int], k: int) -> ColumnTransformer:
+    """Return the first step of a pipeline, set to statistics that `k` distinct visitors support; see `fit_linear`.
+
+    Raises:
+        Malformed: no column is left.
+    """
     numbers: dict[int, Supported] = {}
     codes: dict[int, tuple[int, ...]] = {}
     for i, count in enumerate(categories):
@@ -119,15 +142,7 @@ def fit_linear(
     if not numbers and not codes:
         what = f"have no column that {k} distinct visitors set apart"
         raise Malformed(what, place="rows", remedy="train on more visitors")
-    prepare = _prepare(numbers, codes, len(categories))
-    model = LogisticRegression(C=1.0 / l2, max_iter=_MOST_STEPS, tol=1e-6, random_state=seed)
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            model.fit(prepare.transform(x.astype(np.float64)), label)
-        except ConvergenceWarning as error:
-            raise Malformed("does not settle", place="model", remedy="use a larger l2") from error
-    return Linear(pipeline=Pipeline([("prepare", prepare), ("model", model)]), width=len(categories))
+    return _prepare(numbers, codes, len(categories))
 
 
 def _check(x: Floats, y: NDArray[Any], visitors: Visitors, categories: Sequence[int], l2: float, k: int) -> None:
@@ -181,8 +196,8 @@ def _check_pipeline(pipeline: Any) -> None:
     if type(pipeline) is not Pipeline or steps != ["prepare", "model"]:
         raise _unknown("is not a Pipeline of prepare and model", "pipeline")
     prepare, model = (step for _, step in pipeline.steps)
-    if type(model) is not LogisticRegression or len(getattr(model, "classes_", ())) != 2:
-        raise _unknown("is not a fitted binary LogisticRegression", "pipeline: model")
+    if type(model) is not LogisticRegression or len(getattr(model, "classes_", ())) < 2:
+        raise _unknown("is not a fitted LogisticRegression", "pipeline: model")
     parts = getattr(prepare, "transformers_", ())
     if type(prepare) is not ColumnTransformer or prepare.remainder != "drop" or prepare.transformer_weights:
         raise _unknown("is not a plain ColumnTransformer", "pipeline: prepare")

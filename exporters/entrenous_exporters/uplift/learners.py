@@ -19,15 +19,27 @@ from sklearn.model_selection import GroupKFold
 
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.learners import fit_regression
-from entrenous_exporters.spec import Learner
-from entrenous_exporters.trees import Column, Ensemble, assemble, extract, least_support, on_grid, protect, weighted
+from entrenous_exporters.spec import METHODS, Learner
+from entrenous_exporters.trees import (
+    Column,
+    Ensemble,
+    adversarial_rows,
+    assemble,
+    check_library,
+    extract,
+    finest_step,
+    least_support,
+    on_grid,
+    protect,
+    weighted,
+)
 from entrenous_exporters.trees.reference import margin_of
 from entrenous_exporters.uplift.trial import Trial
 
 __all__ = ["METHODS", "Uplift", "fit_uplift"]
 
-METHODS = ("dr", "t", "x")
 _PARTS = 5
+_COMPARED = 1_000
 
 Values = NDArray[np.float64]
 
@@ -39,10 +51,14 @@ class Uplift:
     Attributes:
         ensemble: on its grid, one column for each arm but the control: what the arm adds, in the outcome's unit.
         least_support: the fewest distinct visitors under any leaf.
+        library_rows: how many rows each regression was compared on with the library's own answer, before anything was
+            changed on purpose; library_distance: the largest distance found.
     """
 
     ensemble: Ensemble
     least_support: int
+    library_rows: int
+    library_distance: float
 
 
 def fit_uplift(trial: Trial, learner: Learner, *, method: str, positions: Sequence[int] | None = None) -> Uplift:
@@ -63,7 +79,12 @@ def fit_uplift(trial: Trial, learner: Learner, *, method: str, positions: Sequen
         raise Malformed("has no feature to learn from", place="positions", remedy="name at least one")
     fit = {"dr": grown.doubly_robust, "t": grown.two_models, "x": grown.crossed}[method]
     columns = [fit(arm) for arm in range(1, len(trial.shares))]
-    return Uplift(ensemble=on_grid(assemble(columns, trial.x.shape[1])), least_support=min(grown.supports))
+    return Uplift(
+        ensemble=on_grid(assemble(columns, trial.x.shape[1])),
+        least_support=min(grown.supports),
+        library_rows=_COMPARED,
+        library_distance=max(grown.distances),
+    )
 
 
 class _Grown:
@@ -72,6 +93,7 @@ class _Grown:
     def __init__(self, trial: Trial, learner: Learner, positions: list[int]) -> None:
         self.trial, self.learner, self.positions = trial, learner, positions
         self.supports: list[int] = []
+        self.distances: list[float] = []
         self._means: dict[int, Column] = {}
 
     def regression(self, rows: NDArray[np.bool_] | NDArray[np.int64], target: Values) -> Column:
@@ -80,6 +102,9 @@ class _Grown:
         model = fit_regression(self.learner, x[:, self.positions], target)
         width, visitors = self.trial.x.shape[1], self.trial.visitors[rows]
         plain = assemble([extract(model, self.positions, width)], width)
+        hostile = adversarial_rows(plain, x, _COMPARED, self.learner.seed, infinite=False)
+        own = model.predict(hostile[:, self.positions])[:, None]
+        self.distances.append(check_library(on_grid(plain, finest_step(plain)), hostile, own))
         safe = protect(plain, x, visitors, self.learner.k)
         self.supports.append(least_support(safe, x, visitors))
         return safe.columns[0]

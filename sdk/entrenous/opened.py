@@ -1,0 +1,57 @@
+"""A visitor as decisions see them, and who watches the pair that they are decided under."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from entrenous.active import Active
+from entrenous.decisions.draws import Draw
+from entrenous.decisions.routes import Route, Trial
+from entrenous.profile import Kept
+
+__all__ = ["Open", "Unwatched", "Watch"]
+
+
+class Watch(Protocol):
+    """What the engine asks of whoever keeps the active pair up to date. Both are for the visitor's path: brief."""
+
+    def glance(self) -> None:
+        """Take on a policy that another process took; called when the withdrawal counter has moved. Never raises."""
+
+    def remaining(self) -> int:
+        """Return for how many seconds the pair may still serve unless the publisher is heard; 0 or less: stale."""
+
+
+class Unwatched:
+    """An engine whose pair nobody replaces, and which is never stale."""
+
+    def glance(self) -> None:
+        """Do nothing."""
+
+    def remaining(self) -> int:
+        """Return more seconds than any clock counts."""
+        return 1 << 53
+
+
+@dataclass(slots=True, kw_only=True)
+class Open:
+    """A visitor as decisions see them, while nothing says otherwise; `stale` ones are never kept."""
+
+    withdrawals: int
+    shard: int
+    version: int
+    active: Active
+    since: int
+    until: int
+    used: int
+    generation: int
+    routes: Mapping[str, Route | None]
+    granted: frozenset[str]
+    head: Any
+    draws: dict[str, Draw]
+    counted: dict[str, int]
+    kept: Kept
+    trials: dict[str, Trial]
+    stale: bool
