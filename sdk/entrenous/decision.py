@@ -24,6 +24,7 @@ CAUSES = (
     "not_yet",
     "elsewhere",
     "kept",
+    "contextual",
     "forced",
     "capped",
     "ineligible",

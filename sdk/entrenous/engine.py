@@ -231,9 +231,10 @@ class Engine:
         left, active = self.watch.remaining(), self.active
         standing = self.standing(handle, device, active.policy, now, move=False)
         left = left if device is None else min(left, _LINKED_SECONDS)
-        granted = standing.granted if standing else frozenset[str]()
+        chosen = standing is not None or device is not None
+        granted = standing.granted if standing else frozenset[str]() if chosen else active.policy.contextual
         stale = left <= 0
-        routes = {} if stale or now >= active.expires else active.routes(granted)
+        routes = {} if stale or now >= active.expires else active.routes(granted, chosen=chosen)
         head = memoryview(bytearray(active.blank)).cast("f")
         capped = [(route, route.cap) for route in routes.values() if route is not None and route.cap is not None]
         counted: dict[str, int] = {route.name: 0 for route, _ in capped}

@@ -149,11 +149,15 @@ class Compiler:
     drawings: Mapping[str, Drawing]
     gates: Mapping[str, Gate]
 
-    def routes(self, granted: frozenset[str]) -> dict[str, Route | None]:
-        """Return, for each decision, the route of a visitor who granted this; None where consent is missing."""
-        return {name: self._route(name, rule, granted) for name, rule in self.manifest.decisions.items()}
+    def routes(self, granted: frozenset[str], *, chosen: bool = True) -> dict[str, Route | None]:
+        """Return, for each decision, the route of a visitor who granted this; None where consent is missing.
 
-    def _route(self, name: str, rule: DecisionRule, granted: frozenset[str]) -> Route | None:
+        Args:
+            chosen: False where they made no choice: answers then say so, and name no consent.
+        """
+        return {name: self._route(name, rule, granted, chosen) for name, rule in self.manifest.decisions.items()}
+
+    def _route(self, name: str, rule: DecisionRule, granted: frozenset[str], chosen: bool) -> Route | None:
         pattern = self._pattern(rule, granted)
         if rule.purpose not in granted or (pattern is None and rule.width):
             return None
@@ -165,7 +169,7 @@ class Compiler:
         drawing = self.drawings.get(name)
         if drawing is not None and drawing.experiment.purpose not in granted:
             drawing = None
-        outcomes = _Outcomes(self, name, rule, drawn=drawing is not None)
+        outcomes = _Outcomes(self, name, rule, drawn=drawing is not None, chosen=chosen)
         return Route(
             name=name,
             purpose=rule.purpose,
@@ -224,17 +228,20 @@ def _together(name: str, rule: DecisionRule, other: str, theirs: DecisionRule) -
 
 @dataclass(frozen=True, slots=True)
 class _Outcomes:
-    """Makes the ready-made outcomes of one decision; `drawn` where arms are drawn by chance."""
+    """Makes the ready-made outcomes of one decision; `drawn` where arms are drawn by chance, `chosen` for who made a
+    choice."""
 
     compiler: Compiler
     name: str
     rule: DecisionRule
     drawn: bool
+    chosen: bool
 
     def arms(self, read: _Read, tranche: str) -> Arms:
         shares, best = self.rule.choice[tranche], self.rule.best(tranche)
         if not self.drawn or len(shares) == 1:
-            return Arms(self._result(read, best, tranche, "TARGETING_MATCH", "", BUCKETS), (), ())
+            cause = "" if self.chosen else "contextual"
+            return Arms(self._result(read, best, tranche, "TARGETING_MATCH", cause, BUCKETS), (), ())
         each = {arm: self._result(read, arm, tranche, "SPLIT", "", share) for arm, share in shares.items()}
         return Arms(each[best], tuple(accumulate(shares.values()))[:-1], tuple(each.values()))
 
@@ -259,7 +266,7 @@ class _Outcomes:
             share=share,
             bundle=f"{manifest.name} {manifest.version}",
             policy=policy.version,
-            consents=tuple((purpose, policy.purposes[purpose].consent_version) for purpose in sorted(used)),
+            consents=tuple((key, policy.purposes[key].consent_version) for key in sorted(used) if self.chosen),
             withheld=read.withheld,
         )
         chosen = rule.arms[arm]

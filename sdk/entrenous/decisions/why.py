@@ -51,6 +51,10 @@ _ANSWERS: Mapping[str, _Words] = MappingProxyType(
             "en": "It is meant for other visits than this one.",
             "fr": "Ceci est destiné à d'autres visites que celle-ci.",
         },
+        "contextual": {
+            "en": "The answer is for this moment alone: nothing about you was looked at or kept.",
+            "fr": "La réponse ne tient qu'au moment : rien sur vous n'a été regardé ni gardé.",
+        },
         "forced": {
             "en": "The answer was set by hand, for a check.",
             "fr": "La réponse a été fixée à la main, pour un essai.",
