@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from argparse import ArgumentParser
 from dataclasses import replace
@@ -18,6 +19,7 @@ from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 from entrenous_evaluation import commands
 from entrenous_evaluation.learning.reading import named, rounds_of
+from entrenous_evaluation.learning.settings import parse_learning
 from entrenous_evaluation.warehouse import Warehouse
 from entrenous_exporters.deciding import Known, parse_deciding
 
@@ -26,6 +28,7 @@ BUNDLE = read_bundle(demo.bundle_bytes(NOW))
 RULE = BUNDLE.manifest.decisions["promotion"]
 ARMS = tuple(RULE.arms)
 DAY = 86_400
+PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text()
 
 
 def sold(visitors: int, rate: float) -> tuple[int, ...]:
@@ -130,6 +133,18 @@ def test_what_hosts_released_of_one_day_is_one_round_without_who_was_not_scored(
     assert [one.keys() for one in rounds] == [{("t", "a")}, {("t", "a")}]
     assert [one["t", "a"].visitors for one in rounds] == [150, 300]
     assert rounds[0]["t", "a"].revenue == 150 * 0.1 * 5 * REPORT.quantum
+
+
+def test_the_page_shows_a_command_and_settings_that_work(place: Path):
+    """Its offers and its parent are of another shop's bundle: the settings are read whole, the command with others."""
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    learning = parse_learning(tomllib.loads(shown))
+    assert learning.parents == {"s3": "elsewhere"}
+    assert learning.settings.guards.budget == 500_000
+    (line,) = re.findall(r"^\$ entrenous (.+)$", PAGE, re.MULTILINE)
+    parser = ArgumentParser()
+    commands.learn(parser.add_subparsers())
+    assert parser.parse_args(line.split()).out == Path("proposal.toml")
 
 
 def test_nothing_that_is_missing_passes(place: Path):
