@@ -49,6 +49,7 @@ __all__ = [
     "parse_arms",
     "parse_cap",
     "parse_decision",
+    "parse_posteriors",
 ]
 
 KINDS = ("promotion", "propensity", "rule", "situation", "uplift")
@@ -270,7 +271,7 @@ def parse_decision(
         experiment=experiment,
         cap=parse_cap(table.table("cap")) if table.has("cap") else None,
         costs=_costs(table, len(tranches) - 1) if kind == "uplift" else (),
-        posteriors=_posteriors(table, tranches, arms) if table.has("posteriors") else None,
+        posteriors=parse_posteriors(table, tranches, arms) if table.has("posteriors") else None,
         targeting=_rule(table, "targeting", variables),
         exclude=_rule(table, "exclude", variables),
     )
@@ -372,7 +373,10 @@ def _choice(table: Table, tranches: tuple[str, ...], arms: Mapping[str, Arm], *,
     return choice
 
 
-def _posteriors(table: Table, tranches: tuple[str, ...], arms: Mapping[str, Arm]) -> dict[str, Mapping[str, Posterior]]:
+def parse_posteriors(
+    table: Table, tranches: tuple[str, ...], arms: Mapping[str, Arm]
+) -> dict[str, Mapping[str, Posterior]]:
+    """Return what is known of arms, by tranche; a manifest and a specification write it the same way."""
     known: dict[str, Mapping[str, Posterior]] = {}
     outer = table.table("posteriors")
     for tranche in outer.keys():  # noqa: SIM118
