@@ -29,7 +29,7 @@ from entrenous_evaluation.learning.proposal import Decision, Settings, propose
 FOLDER = Path("docs/evidence")
 ROUNDS = 30
 SEEDS = range(100, 120)
-TRAFFICS = (3_000, 10_000, 30_000, 100_000, 300_000)
+TRAFFICS = (3_000, 10_000, 30_000, 100_000)
 WAYS = ("noised", "clear", "manifest")
 """All noised reports since the start; the same without noise and threshold; the last manifest and the last report."""
 FLOOR = 100
