@@ -283,17 +283,21 @@ def parse_decision(
     return rule
 
 
-def parse_arms(table: Table, payload: Callable[[Table], str]) -> dict[str, Arm]:
+def parse_arms(
+    table: Table, payload: Callable[[Table], str], more: Callable[[str, Table], None] | None = None
+) -> dict[str, Arm]:
     """Return the arms by name.
 
     Args:
-        payload: reads the payload's JSON text off an arm's table.
+        payload: reads the payload's JSON text off an arm's table. more: reads what else a document says of an arm.
     """
     arms = {}
     for name, entry in table.named_tables("arms").items():
         value = entry.scalar("value") if entry.has("value") else name
         offer = parse_offer(entry.table("offer")) if entry.has("offer") else None
         arms[name] = Arm(value=value, payload=payload(entry), offer=offer)
+        if more is not None:
+            more(name, entry)
         entry.close()
     if not arms or HOLDOUT in arms:
         raise table.refuse("arms", f"is empty, or one is called {HOLDOUT}", "name at least one, by another name")
