@@ -24,7 +24,7 @@ from entrenous_exporters.spec import Learner, TrainingSpec
 from entrenous_exporters.trees import Column, Ensemble
 from entrenous_exporters.uplift.shipping import build_uplift
 
-__all__ = ["build", "margins_at"]
+__all__ = ["build", "cuts_of", "margins_at"]
 
 GATE_ROWS = 20_000
 _CALIBRATION_PARTS = 5
@@ -93,7 +93,7 @@ def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     parity = trees.check(model_bytes, ensemble, hostile, alone=min(2_000, rows))
     return Built(
         model=model_bytes,
-        cuts=_cuts(trees.walk(ensemble, learn.x), spec.decision),
+        cuts=cuts_of(trees.walk(ensemble, learn.x), spec.decision),
         tolerance=0.0,
         ensemble=ensemble,
         raw=raw,
@@ -151,7 +151,7 @@ def _build_dense(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     parity = dense.check_dense_parity(model, columns, hostile, TOLERANCE)
     return Built(
         model=model,
-        cuts=_cuts(score(model, learn.x, singly=True), spec.decision),
+        cuts=cuts_of(score(model, learn.x, singly=True), spec.decision),
         tolerance=TOLERANCE,
         ensemble=None,
         raw=None,
@@ -180,7 +180,7 @@ def _check_library(extracted: Ensemble, models: list[tuple[Any, list[int]]], row
     return trees.check_library(fine, rows, np.stack(expected, axis=1))
 
 
-def _cuts(margins: Floats, decision: DecisionSpec) -> tuple[tuple[float, ...], ...]:
+def cuts_of(margins: Floats, decision: DecisionSpec) -> tuple[tuple[float, ...], ...]:
     """Return, for each pattern's margins [N, P], the rising float32 cuts that give each tranche its share."""
     wanted = np.cumsum(decision.shares)[:-1]
     found = []

@@ -46,9 +46,9 @@ _STEPS = tuple(2.0**-i for i in range(2, 9))
 _ROUNDING = 0.1
 """Which part of the loss a coarser step may add."""
 _MOST_DROPPED = 6
-_SLACKS = (0.5, 0.25, 0.0, -0.25)
-"""Which part of the loss a shape may use up while it is chosen. The smallest of many that pass is one that was lucky:
-what the judges find is worse, so that the next one has to gain."""
+_SLACKS = (0.25, 0.0, -0.25, -0.5, -1.0)
+"""Which part of the loss a pattern's shape may use up while it is chosen. The smallest of many that pass is one that
+was lucky; where the judges find it worse than allowed, the pattern's next one has to be better, and then to gain."""
 _GATE_ROWS = 500
 
 Pattern = tuple[str, ...]
@@ -60,11 +60,11 @@ class Tried:
     """What taking the smallest shapes costs, on visitors that they were not chosen by.
 
     Attributes:
-        slack: which part of the loss they could use up while they were chosen.
+        slacks: by pattern, which part of the loss they could use up while they were chosen.
         size: bytes of their bundles after zlib at level 9, on average. losses: of AUC, by pattern; below 0 for a gain.
     """
 
-    slack: float
+    slacks: Mapping[Pattern, float]
     size: int
     losses: Mapping[Pattern, float]
 
@@ -116,16 +116,18 @@ def compact(
     folds = [_Outer(spec, policy, allowed, outer == i, _ROUNDING * loss) for i in range(_OUTER)]
     reference = round(float(np.mean([fold.own_size for fold in folds])))
     tried: list[Tried] = []
-    for slack in _SLACKS:
-        found = []
-        for i, fold in enumerate(folds):
-            found.append(fold.judged(slack * loss, partial(_told, progress, i + 1)))
+    at = dict.fromkeys(spec.decision.patterns, 0)
+    while max(at.values()) < len(_SLACKS):
+        slacks = {one: _SLACKS[i] for one, i in at.items()}
+        allowance = {one: slack * loss for one, slack in slacks.items()}
+        found = [fold.judged(allowance, partial(_told, progress, i + 1)) for i, fold in enumerate(folds)]
         losses = {one: float(np.mean([lost[one] for _, lost in found])) for one in spec.decision.patterns}
-        tried.append(Tried(slack=slack, size=round(float(np.mean([size for size, _ in found]))), losses=losses))
+        tried.append(Tried(slacks=slacks, size=round(float(np.mean([size for size, _ in found]))), losses=losses))
         if tried[-1].within(loss) and tried[-1].size < reference:
-            shape = _Search(spec, allowed, _ROUNDING * loss).smallest(slack * loss, progress)
+            shape = _Search(spec, allowed, _ROUNDING * loss).smallest(allowance, progress)
             left_out = tuple(one.name for one in spec.features if one not in shape.features)
             return Compacted(spec=shape, reference=reference, tried=tuple(tried), left_out=left_out)
+        at = {one: i + (losses[one] > loss or tried[-1].within(loss)) for one, i in at.items()}
     said = "; ".join(f"{spoken(pattern)} loses {lost:.4f}" for pattern, lost in tried[-1].losses.items())
     raise Malformed(
         f"finds nothing smaller than {reference:,} bytes within {loss:g}: {said}",
@@ -155,9 +157,9 @@ class _Outer:
         self.search = _Search(spec, self.learn, rounding)
         self.own_size, self.own = self._scored(spec)
 
-    def judged(self, loss: float, progress: Progress) -> tuple[int, dict[Pattern, float]]:
-        """Return the size of the smallest shape within `loss` that the others find, and what it loses here."""
-        size, aucs = self._scored(self.search.smallest(loss, progress))
+    def judged(self, allowance: Mapping[Pattern, float], progress: Progress) -> tuple[int, dict[Pattern, float]]:
+        """Return the size of the smallest shape that the others find, and what it loses here."""
+        size, aucs = self._scored(self.search.smallest(allowance, progress))
         return size, {one: self.own[one] - aucs[one] for one in self.spec.decision.patterns}
 
     def _scored(self, shape: TrainingSpec) -> tuple[int, dict[Pattern, float]]:
@@ -177,11 +179,11 @@ class _Search:
         self.fold = visitor_parts(rows.visitors, _FOLDS, spec.learner.seed + 2)
         self._curves: dict[tuple[Learner, tuple[int, ...]], NDArray[np.float64]] = {}
 
-    def smallest(self, loss: float, progress: Progress) -> TrainingSpec:
-        """Return the smallest shape found that loses at most `loss` in every pattern."""
+    def smallest(self, allowance: Mapping[Pattern, float], progress: Progress) -> TrainingSpec:
+        """Return the smallest shape found; `allowance` is what each pattern may lose."""
         spec = self.spec
         kept = list(range(len(spec.features)))
-        learners = self._fitting(kept, loss) or {}
+        learners = self._fitting(kept, allowance) or {}
         used = self._used(learners)
         needed = _needed(spec)
         for i in sorted(kept, key=lambda one: used[one])[:_MOST_DROPPED]:
@@ -189,7 +191,7 @@ class _Search:
             if spec.features[i].name in needed or not self._readable(fewer):
                 continue
             progress(f"trying without {spec.features[i].name}")
-            shapes = self._fitting(fewer, loss, learners)
+            shapes = self._fitting(fewer, allowance, learners)
             if shapes is not None and _nodes(shapes) <= _nodes(learners):
                 kept, learners = fewer, shapes
         features = tuple(spec.features[i] for i in kept)
@@ -204,30 +206,33 @@ class _Search:
         return tuple(i for i in positions_of(self.spec, pattern) if i in kept)
 
     def _fitting(
-        self, kept: list[int], loss: float, like: Mapping[Pattern, Learner] | None = None
+        self, kept: list[int], allowance: Mapping[Pattern, float], like: Mapping[Pattern, Learner] | None = None
     ) -> dict[Pattern, Learner] | None:
-        """Return, by pattern, the smallest learner within the loss, the specification's own where none is.
+        """Return, by pattern, the smallest learner within the allowance, the best one where none is.
 
         Args:
             like: shapes to cut short instead of trying all; None is returned where one of them is not enough.
         """
         found: dict[Pattern, Learner] = {}
         for pattern in self.spec.decision.patterns:
-            wanted = self._auc(self.spec.learner, positions_of(self.spec, pattern))[-1] - loss
+            wanted = self._auc(self.spec.learner, positions_of(self.spec, pattern))[-1] - allowance[pattern]
             options = [like[pattern]] if like else [*self._shapes()]
             best: tuple[int, Learner] | None = None
+            highest: tuple[float, Learner] | None = None
             for learner in options:
                 long = replace(learner, trees=max(learner.trees, self.spec.learner.trees // 2))
                 curve = self._auc(long, self._positions(pattern, kept))
+                if highest is None or curve.max() > highest[0]:
+                    highest = float(curve.max()), replace(learner, trees=int(curve.argmax()) + 1)
                 enough = np.flatnonzero(curve >= wanted)
                 if enough.size:
                     trees_needed = int(enough[0]) + 1
                     cut = replace(learner, trees=trees_needed)
                     if best is None or _nodes({pattern: cut}) < best[0]:
                         best = _nodes({pattern: cut}), cut
-            if best is None and like:
+            if highest is None or (best is None and like):
                 return None
-            found[pattern] = best[1] if best else self.spec.learner
+            found[pattern] = best[1] if best else highest[1]
         return found
 
     def _shapes(self) -> Iterator[Learner]:
