@@ -16,6 +16,7 @@ from entrenous.bundle import Manifest
 from entrenous.decision import Basis
 from entrenous.decisions.draws import SIDES, Drawing
 from entrenous.decisions.form import Cap, DecisionRule, Pattern
+from entrenous.recommending.shelves import Wares
 from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
 from entrenous.targeting import Gate, Narrowed
@@ -111,6 +112,7 @@ class Compiler:
 
     Attributes:
         scorers: by model. drawings: by decision, where it has an experiment. gates: by decision, where it has rules.
+        wares: by decision that recommends.
     """
 
     manifest: Manifest
@@ -118,6 +120,7 @@ class Compiler:
     scorers: Mapping[str, Scorer]
     drawings: Mapping[str, Drawing]
     gates: Mapping[str, Gate]
+    wares: Mapping[str, Wares]
 
     def routes(self, granted: frozenset[str]) -> dict[str, Route | None]:
         """Return, for each decision, the route of a visitor who granted this; None where consent is missing."""
@@ -130,6 +133,8 @@ class Compiler:
         gate = self.gates[name].within(granted) if name in self.gates else None
         ruled = (gate.purposes if gate else frozenset[str]()) | {rule.purpose}
         read = frozenset(pattern.purposes) if pattern else frozenset[str]()
+        if name in self.wares:
+            read = self.wares[name].purposes(granted)
         scored = _Read(ruled | read, self._withheld(name, pattern.purposes if pattern else granted, granted))
         unscored = _Read(ruled, self._withheld(name, granted, granted))
         drawing = self.drawings.get(name)
