@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from benches.evidence import features, off_policy, recommend, uplift
+from benches.evidence import features, learning, off_policy, parity, recommend, uplift
 
 
 def main() -> None:
     """Run them all."""
     features.main()
+    parity.main()
+    learning.main()
     for name, there, run, lacking in (
         ("uplift", uplift.DATA.is_dir(), uplift.main, "the folder that ENTRENOUS_DATA names"),
         ("recommend", recommend.DATA.is_dir(), recommend.main, "the folder that ENTRENOUS_DATA names"),

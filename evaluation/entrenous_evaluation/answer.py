@@ -14,16 +14,15 @@ from functools import reduce
 from operator import add
 
 from entrenous.contributions import HOLDOUT
-from entrenous.noise import variance
 from entrenous.reports import CrowdReport
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
+from entrenous_evaluation.cells import sums_of
 from entrenous_evaluation.statistics import (
     Comparison,
     Estimate,
     Interval,
     Money,
-    Noise,
     SampleRatio,
     Sums,
     Unknown,
@@ -34,7 +33,7 @@ from entrenous_evaluation.statistics import (
     sample_ratio,
 )
 
-__all__ = ["ALARM", "FIGURES", "Answer", "Costs", "Line", "Population", "Stratum", "evaluate", "parse_costs"]
+__all__ = ["ALARM", "FIGURES", "Answer", "Cost", "Costs", "Line", "Population", "Stratum", "evaluate", "parse_costs"]
 
 FIGURES = ("conversion", "order_value", "revenue_per_visitor")
 """What is compared, in this order."""
@@ -206,7 +205,7 @@ def _strata(report: CrowdReport) -> Iterable[Stratum]:
     """Yield the strata of a report whose holdout shows, and an arm beside it."""
     for tranche, segment in dict.fromkeys(cell[1:] for cell in report.cells):
         shown = {
-            arm: _sums(report, sums)
+            arm: sums_of(report.metrics, report.mechanism, sums)
             for (arm, *where), sums in report.cells.items()
             if where == [tranche, segment] and sums is not None
         }
@@ -218,17 +217,6 @@ def _strata(report: CrowdReport) -> Iterable[Stratum]:
 def _held(report: CrowdReport) -> float:
     """Return which share of those who took part was held out."""
     return report.holdout / max(report.holdout + report.ramp, 1)
-
-
-def _sums(report: CrowdReport, values: Sequence[int]) -> Sums:
-    """Return a cell's sums in minor units, with the variance of the noise in each."""
-    quantum = report.mechanism.quantum
-    powers = {"revenue": 1, "revenue2": 2, "revenue_orders": 1}
-    sums, noise = {}, {}
-    for metric, value, scale in zip(report.metrics, values, report.mechanism.scales, strict=True):
-        unit = float(quantum ** powers.get(metric, 0))
-        sums[metric], noise[metric] = value * unit, variance(float(scale)) * unit**2
-    return Sums(**sums, noise=Noise(**noise))
 
 
 def _population(name: str, strata: Sequence[Stratum], holdout: float, costs: Costs, confidence: float) -> Population:

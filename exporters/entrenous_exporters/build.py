@@ -20,11 +20,11 @@ from entrenous_exporters.deciding import DecisionSpec
 from entrenous_exporters.learners import fit_trees
 from entrenous_exporters.rows import Rows
 from entrenous_exporters.situations.shipping import build_situations
-from entrenous_exporters.spec import TrainingSpec
+from entrenous_exporters.spec import Learner, TrainingSpec
 from entrenous_exporters.trees import Column, Ensemble
 from entrenous_exporters.uplift.shipping import build_uplift
 
-__all__ = ["build", "margins_at"]
+__all__ = ["build", "cuts_of", "margins_at"]
 
 GATE_ROWS = 20_000
 _CALIBRATION_PARTS = 5
@@ -61,7 +61,7 @@ def margins_at(spec: TrainingSpec, built: Built, learn: Rows, rows: Floats, k: i
     if built.raw is None:
         columns = _linear_columns(spec, learn, k, built.sigmoids)
         return np.asarray(dense.dense_margins(columns, rows).astype(np.float32))
-    return trees.walk(trees.on_grid(trees.protect(built.raw, learn.x, learn.visitors, k)), rows)
+    return trees.walk(trees.on_grid(trees.protect(built.raw, learn.x, learn.visitors, k), spec.step), rows)
 
 
 def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, progress: Progress) -> Built:
@@ -72,9 +72,9 @@ def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     models: list[tuple[Any, list[int]]] = []
     for pattern in spec.decision.patterns:
         progress(f"training {spoken(pattern)} on {len(learn.x):,} rows")
-        positions = positions_of(spec, pattern)
-        a, b = _calibration(spec, learn, positions) if learner.calibration == "sigmoid" else (1.0, 0.0)
-        model = fit_trees(learner, learn.x[:, positions], learn.y)
+        positions, own = positions_of(spec, pattern), spec.learner_of(pattern)
+        a, b = _calibration(own, learn, positions) if own.calibration == "sigmoid" else (1.0, 0.0)
+        model = fit_trees(own, learn.x[:, positions], learn.y)
         models.append((model, positions))
         plain.append(trees.extract(model, positions, width))
         columns.append(trees.fold(plain[-1], a, b) if (a, b) != (1.0, 0.0) else plain[-1])
@@ -86,14 +86,14 @@ def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     )
     progress(f"holding every leaf to {learner.k} distinct visitors")
     raw = trees.assemble(columns, width)
-    ensemble = trees.on_grid(trees.protect(raw, learn.x, learn.visitors, learner.k))
+    ensemble = trees.on_grid(trees.protect(raw, learn.x, learn.visitors, learner.k), spec.step)
     model_bytes = trees.to_onnx(ensemble)
     progress(f"comparing {rows:,} adversarial rows to the bit")
     hostile = trees.adversarial_rows(ensemble, sample, rows, learner.seed, originals=[raw])
     parity = trees.check(model_bytes, ensemble, hostile, alone=min(2_000, rows))
     return Built(
         model=model_bytes,
-        cuts=_cuts(trees.walk(ensemble, learn.x), spec.decision),
+        cuts=cuts_of(trees.walk(ensemble, learn.x), spec.decision),
         tolerance=0.0,
         ensemble=ensemble,
         raw=raw,
@@ -103,15 +103,15 @@ def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     )
 
 
-def _calibration(spec: TrainingSpec, learn: Rows, positions: list[int]) -> tuple[float, float]:
+def _calibration(learner: Learner, learn: Rows, positions: list[int]) -> tuple[float, float]:
     """Return a and b that turn this pattern's margins into log-odds; every part is fitted without its visitors."""
-    width = len(spec.features)
+    width = learn.x.shape[1]
 
     def fit(x: Floats, y: NDArray[np.bool_], _: NDArray[np.int64]) -> Callable[[Floats], NDArray[np.float64]]:
-        column = trees.extract(fit_trees(spec.learner, x[:, positions], y), positions, width)
+        column = trees.extract(fit_trees(learner, x[:, positions], y), positions, width)
         return lambda rows: trees.margin_of(column, rows)
 
-    return sigmoid(fit, learn.x, learn.y, learn.visitors, parts=_CALIBRATION_PARTS, seed=spec.learner.seed)
+    return sigmoid(fit, learn.x, learn.y, learn.visitors, parts=_CALIBRATION_PARTS, seed=learner.seed)
 
 
 def _linear_columns(
@@ -151,7 +151,7 @@ def _build_dense(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     parity = dense.check_dense_parity(model, columns, hostile, TOLERANCE)
     return Built(
         model=model,
-        cuts=_cuts(score(model, learn.x, singly=True), spec.decision),
+        cuts=cuts_of(score(model, learn.x, singly=True), spec.decision),
         tolerance=TOLERANCE,
         ensemble=None,
         raw=None,
@@ -180,7 +180,7 @@ def _check_library(extracted: Ensemble, models: list[tuple[Any, list[int]]], row
     return trees.check_library(fine, rows, np.stack(expected, axis=1))
 
 
-def _cuts(margins: Floats, decision: DecisionSpec) -> tuple[tuple[float, ...], ...]:
+def cuts_of(margins: Floats, decision: DecisionSpec) -> tuple[tuple[float, ...], ...]:
     """Return, for each pattern's margins [N, P], the rising float32 cuts that give each tranche its share."""
     wanted = np.cumsum(decision.shares)[:-1]
     found = []

@@ -21,6 +21,9 @@ def train(commands: Commands) -> None:
     parser.add_argument("--policy", type=Path, required=True, help="the privacy policy that must permit it (TOML)")
     parser.add_argument("--out", type=Path, default=Path("bundle.msgpack"), help="where the bundle goes")
     parser.add_argument("--created", type=int, help="the date in the manifest, Unix seconds (now by default)")
+    parser.add_argument(
+        "--campaign", type=Path, action="append", default=[], help="a campaign that ships in it; may be given again"
+    )
     parser.set_defaults(run=_train)
 
 
@@ -48,6 +51,7 @@ def _train(arguments: argparse.Namespace) -> int:
             arguments.policy,
             arguments.out,
             created=arguments.created,
+            campaigns=arguments.campaign,
             progress=status.update,
             tell=lambda report: (
                 console.print("\n".join(report.lines()), soft_wrap=True, highlight=False) if report.lines() else None

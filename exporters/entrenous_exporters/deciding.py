@@ -21,8 +21,10 @@ from entrenous.decisions.form import (
     DecisionRule,
     Experiment,
     Pattern,
+    Posterior,
     parse_arms,
     parse_cap,
+    parse_posteriors,
 )
 from entrenous.decisions.offers import check_offers
 from entrenous.decisions.payloads import check_payload
@@ -46,6 +48,7 @@ class DecisionSpec:
     Attributes:
         kind: one of `entrenous.decisions.form.KINDS`.
         shares: of the tranches, where they are cut; empty otherwise. costs: of an uplift's actions.
+        posteriors: by tranche, then arm, what reports have taught, None where nobody said.
         targeting: the rule for who it is for, None for everyone. exclude: the one for who is left out, None for nobody.
     """
 
@@ -61,6 +64,7 @@ class DecisionSpec:
     experiment: Experiment | None
     cap: Cap | None
     costs: tuple[float, ...]
+    posteriors: Mapping[str, Mapping[str, Posterior]] | None = None
     targeting: Written | None
     exclude: Written | None
 
@@ -85,6 +89,7 @@ class DecisionSpec:
             experiment=self.experiment,
             cap=self.cap,
             costs=self.costs,
+            posteriors=self.posteriors,
             targeting=self.targeting.tree if self.targeting else None,
             exclude=self.exclude.tree if self.exclude else None,
         )
@@ -129,6 +134,7 @@ def parse_deciding(table: Table, known: Known) -> DecisionSpec:
         experiment=experiment,
         cap=parse_cap(table.table("cap")) if table.has("cap") else None,
         costs=_costs(table, tranches) if kind == "uplift" else (),
+        posteriors=parse_posteriors(table, tranches, arms) if table.has("posteriors") else None,
         targeting=_rule(table, "targeting", known),
         exclude=_rule(table, "exclude", known),
     )

@@ -63,6 +63,7 @@ def _boosting(learner: Learner) -> dict[str, Any]:
         "min_samples_leaf": learner.min_rows_leaf,
         "early_stopping": False,
         "categorical_features": None,
+        "max_bins": learner.bins or 255,
         "random_state": learner.seed,
     }
 

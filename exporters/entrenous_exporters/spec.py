@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from entrenous.events import EVENT_NAMES, LARGEST, NUMBER_FIELDS
@@ -123,6 +123,7 @@ class Learner:
 
     Attributes:
         kind: one of `LEARNERS`. trees, leaves, learning_rate, l2, min_rows_leaf: as far as the kind has them, else 0.
+        bins: how many values of a feature the boosting tells apart at most; 0 where the kind has none.
         situations: how many centroids find, beside the one for everything else; 0 for the others.
         calibration: `sigmoid` folded into the margin, fitted on rows not learnt from, or `none`.
     """
@@ -136,6 +137,7 @@ class Learner:
     k: int
     seed: int
     calibration: str
+    bins: int = 0
     situations: int = 0
 
 
@@ -164,6 +166,8 @@ class TrainingSpec:
         context: what rules alone read of what the app supplies with a decision. segments: named groups.
         triggers: what falls due some time after an event. trigger_limit: of all of them.
         trial: the test that uplift is learnt from, None for other kinds.
+        learners: by pattern, what learns instead of `learner`; step: of the leaves' grid, None for the usual one.
+            Both are what a search for the smallest bundle finds (`entrenous_exporters.compact`).
     """
 
     name: str
@@ -181,6 +185,12 @@ class TrainingSpec:
     trigger_limit: Limit | None
     decision: DecisionSpec
     trial: TrialSpec | None = None
+    learners: Mapping[tuple[str, ...], Learner] = field(default_factory=dict)
+    step: float | None = None
+
+    def learner_of(self, pattern: tuple[str, ...]) -> Learner:
+        """Return what learns one pattern's margin."""
+        return self.learners.get(pattern, self.learner)
 
 
 def read_spec(path: Path) -> TrainingSpec:
@@ -313,9 +323,9 @@ def _source(table: Table, features: tuple[Feature, ...]) -> Source:
             raise table.refuse("table", f"has no events for {feature.name}", "declare it as context, or give events")
         if flat and not source.time and feature.field in DERIVED:
             raise table.refuse("time", f"is missing, and {feature.name} is derived from it", "name the column")
-    for field in source.columns:
-        if field not in fields:
-            raise table.refuse(f"columns.{field}", "is no feature's field", "remove it, or declare the feature")
+    for column in source.columns:
+        if column not in fields:
+            raise table.refuse(f"columns.{column}", "is no feature's field", "remove it, or declare the feature")
     for group in source.groups:
         if group in fields:
             raise table.refuse("groups", f"names {group}, a field of the model", "copy it into a column of its own")
@@ -326,16 +336,16 @@ def _label(table: Table, *, flat: bool) -> Label:
     if flat:
         label = Label(event="", within_days=0, column=table.text("column"))
     else:
-        absent, field = table.flag("absent", False), table.choice("field", NUMBER_FIELDS, "")
+        absent, summed = table.flag("absent", False), table.choice("field", NUMBER_FIELDS, "")
         label = Label(
             event=table.choice("event", (ANY, *sorted(EVENT_NAMES))),
             within_days=table.integer("within_days", least=1, most=366),
             column="",
             absent=absent,
-            field=field,
-            at_least=table.integer("at_least", least=1, most=LARGEST["value"]) if field else 0,
+            field=summed,
+            at_least=table.integer("at_least", least=1, most=LARGEST["value"]) if summed else 0,
         )
-        if absent and field:
+        if absent and summed:
             raise table.refuse("absent", "asks for nothing, and field for a sum", "leave one of them out")
     table.close()
     return label
@@ -373,6 +383,7 @@ def _learner(table: Table) -> Learner:
         calibration="none"
         if kind == "centroids"
         else table.choice("calibration", ("none", "sigmoid"), "none" if boosted or linear else "sigmoid"),
+        bins=table.integer("bins", 255, least=2, most=255) if kind == "hist_gradient_boosting" else 0,
         situations=table.integer("situations", least=2, most=99) if kind == "centroids" else 0,
     )
     if grown and not boosted and learner.calibration == "none":

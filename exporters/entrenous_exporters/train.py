@@ -7,16 +7,19 @@ refused with its figures; what is built is judged through the bytes that ship.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from entrenous.bundle import BUNDLE_LIMIT, Bundle, Manifest, encode_bundle, read_bundle
+from entrenous.decisions.form import DecisionRule
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.policy import PrivacyPolicy
-from entrenous_exporters.build import build
-from entrenous_exporters.built import Built
+from entrenous_exporters.build import build, cuts_of
+from entrenous_exporters.built import Built, score
 from entrenous_exporters.card import Counts, encode_card, facts_of, scored_facts
+from entrenous_exporters.deciding import DecisionSpec
 from entrenous_exporters.judge import judge, merged
 from entrenous_exporters.quality import Quality
 from entrenous_exporters.rows import Rows, joined
@@ -58,19 +61,21 @@ def train(
     rows: Rows,
     *,
     created: int,
+    campaigns: Sequence[DecisionSpec] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Trained:
     """Return the bundle that `spec` asks for.
 
     Args:
-        created: Unix seconds, as the manifest is to state. progress: told each step.
+        created: Unix seconds, as the manifest is to state. campaigns: decisions that ship beside the specification's
+            own, on its score or on none. progress: told each step.
 
     Raises:
         Malformed: rows that should not be learnt from (`entrenous_exporters.suspicion`), none to judge by, or a model
             that cannot be protected or emitted exactly.
         Forbidden: the policy does not permit what the bundle would ask.
     """
-    check_permitted(spec, policy)  # before the work, and again as it is written
+    check_permitted(spec, policy, campaigns)  # before the work, and again as it is written
     allowed = rows if spec.source.public_research_data else rows.where(rows.improve)
     usable = allowed.where(allowed.known)
     taught, judging = learnt(usable, spec)
@@ -89,7 +94,8 @@ def train(
         given=len(rows.x), without_improve=len(rows.x) - len(allowed.x), unlabelled=len(allowed.x) - len(usable.x)
     )
     card = encode_card(facts_of(spec, policy, built, (learn, held), counts, single, found))
-    data = make_bundle(spec, policy, built, card=card, created=created)
+    also = {one.name: _campaigned(spec, built, learn, one) for one in campaigns}
+    data = make_bundle(spec, policy, built, card=card, created=created, also=also)
     return Trained(
         data=data,
         bundle=read_bundle(data),
@@ -125,14 +131,34 @@ def _folds(spec: TrainingSpec, usable: Rows, progress: Callable[[str], None]) ->
     return parts
 
 
-def make_bundle(spec: TrainingSpec, policy: PrivacyPolicy, built: Built, *, card: bytes, created: int) -> bytes:
+def _campaigned(spec: TrainingSpec, built: Built, learn: Rows, campaign: DecisionSpec) -> DecisionRule:
+    """Return a campaign's decision, its tranches cut from the margins of the rows that were learnt from."""
+    if campaign.kind == "rule":
+        return campaign.rule(model="", tolerance=0.0, cuts=())
+    margins = score(built.model, learn.x, singly=built.tolerance > 0)
+    return campaign.rule(model=spec.decision.name, tolerance=built.tolerance, cuts=cuts_of(margins, campaign))
+
+
+def make_bundle(
+    spec: TrainingSpec,
+    policy: PrivacyPolicy,
+    built: Built,
+    *,
+    card: bytes,
+    created: int,
+    also: Mapping[str, DecisionRule] = MappingProxyType({}),
+) -> bytes:
     """Return the bytes of the bundle around the model that was built.
+
+    Args:
+        also: decisions beside the specification's own, by name.
 
     Raises:
         Forbidden: the policy does not permit it; every refusal is named. Malformed: it would be too large.
     """
     cuts, tolerance = built.cuts, built.tolerance
     manifest = _manifest(spec, cuts, tolerance, created=created, card=sha256(card).digest())
+    manifest = replace(manifest, decisions={**also, **manifest.decisions})
     _refuse(policy.permits(manifest.request()), manifest)
     data = encode_bundle(manifest, {spec.decision.name: built.model})
     if len(data) > BUNDLE_LIMIT:
@@ -140,17 +166,23 @@ def make_bundle(spec: TrainingSpec, policy: PrivacyPolicy, built: Built, *, card
     return data
 
 
-def check_permitted(spec: TrainingSpec, policy: PrivacyPolicy) -> None:
+def check_permitted(spec: TrainingSpec, policy: PrivacyPolicy, campaigns: Sequence[DecisionSpec] = ()) -> None:
     """Refuse a specification whose bundle the policy would not permit.
 
     Raises:
-        Forbidden: every refusal is named.
+        Forbidden: every refusal is named. Malformed: two decisions of one name.
     """
+    decisions = (spec.decision, *campaigns)
+    names = [one.name for one in decisions]
+    if len(set(names)) != len(names):
+        raise Malformed("names a decision twice", place=", ".join(names), remedy="give each campaign a name of its own")
     manifest = _manifest(spec, ((),) * len(spec.decision.patterns), 0.0, created=0, card=b"")
-    request = manifest.request()
+    also = {one.name: one.rule(model="", tolerance=0.0, cuts=((),) * len(one.patterns)) for one in campaigns}
+    request = replace(manifest, decisions={**also, **manifest.decisions}).request()
     placed = [
         refusal
-        for rule in (spec.decision.targeting, spec.decision.exclude)
+        for decision in decisions
+        for rule in (decision.targeting, decision.exclude)
         if rule is not None
         for refusal in rule.refusals(policy, request)
     ]

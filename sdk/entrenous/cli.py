@@ -55,7 +55,8 @@ def _where(error: Exception) -> str:
 
 def _unavailable(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: str) -> None:
     """Keep a command whose extra is not installed in the list, with the one line that says so."""
-    extras = {"demo": "demo", "serve": "edge", "token": "edge", "collect": "evaluate", "evaluate": "evaluate"}
+    extras = {"demo": "demo", "serve": "edge", "token": "edge"}
+    extras |= dict.fromkeys(("collect", "evaluate", "learn"), "evaluate")
     extra = extras.get(name, "train")
     line = f"entrenous {name}: needs {module}; pip install 'entrenous[{extra}]'"
     command = commands.add_parser(name, help=f"(needs the extra {extra!r})", add_help=False)

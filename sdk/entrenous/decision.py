@@ -7,7 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from entrenous.decisions.why import Why
 
 __all__ = ["CAUSES", "REASONS", "Basis", "Decision", "Outcome", "Receipt"]
 
@@ -21,6 +24,7 @@ CAUSES = (
     "not_yet",
     "elsewhere",
     "kept",
+    "contextual",
     "forced",
     "capped",
     "ineligible",
@@ -80,6 +84,7 @@ class Decision(NamedTuple):
         payload_json: JSON text of what the page shows, empty for nothing.
         margin: calibrated log-odds of the goal, None where nothing of the kind was scored. It stays here: no receipt or
             report holds it.
+        scored: what it was taken from, for `why`; no more leaves this process.
     """
 
     value: Any
@@ -89,6 +94,20 @@ class Decision(NamedTuple):
     receipt: Receipt | None = None
     payload_json: str = ""
     margin: float | None = None
+    scored: Any = None
+
+    def why(self, language: str = "en") -> Why:
+        """Return why this was decided, in plain words (`entrenous.decisions.why.explain`).
+
+        Args:
+            language: `en` or `fr`.
+
+        Raises:
+            Malformed: another language.
+        """
+        from entrenous.decisions.why import explain  # noqa: PLC0415 — it is about decisions, so it imports this module
+
+        return explain(self, language)
 
     @property
     def payload(self) -> dict[str, Any] | None:

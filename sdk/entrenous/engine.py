@@ -22,7 +22,7 @@ from entrenous.context import columns_of
 from entrenous.contributions import HOLDOUT
 from entrenous.decision import Decision, Receipt
 from entrenous.decisions.draws import Draw, Drawing
-from entrenous.decisions.routes import Result, Route, Trial
+from entrenous.decisions.routes import Result, Scored, Trial
 from entrenous.enrolment import Enrolment
 from entrenous.events import Event
 from entrenous.opened import Open, Unwatched, Watch
@@ -100,9 +100,9 @@ class Engine:
         if route.kept and (promised := seen.kept.get(name)) is not None and now < promised[1]:
             result = route.kept.get(promised[0])
             if result is not None:
-                return self._account(handle, seen, route, result, 0, now, None)
+                return self._account(handle, seen, result, Scored(route, seen.head, supplied), now)
         if route.gate is not None and not route.gate.admits(seen.head, supplied, context, now):
-            return self._account(handle, seen, route, route.ineligible, 0, now, None)
+            return self._account(handle, seen, route.ineligible, Scored(route, seen.head, supplied), now)
         tranche, margin = route.place(seen.head, supplied)
         if route.drawing is None:
             result = route.arms[tranche].best
@@ -111,7 +111,7 @@ class Engine:
             result = route.aside[draw.side][tranche] if draw.side else route.arms[tranche].at(draw.place)
             if (trial := seen.trials.get(name)) is not None:
                 self._enrol(handle, seen, trial, draw, (result.basis.arm, result.basis.tranche), now)
-        return self._account(handle, seen, route, result, tranche, now, margin)
+        return self._account(handle, seen, result, Scored(route, seen.head, supplied, tranche, margin), now)
 
     def open(self, handle: bytes, now: int, device: bytes | None) -> Open:
         """Return the visitor as decisions see them now: what is kept in memory, while it holds.
@@ -132,16 +132,15 @@ class Engine:
         seen.used = now
         return seen
 
-    def _account(
-        self, handle: bytes, seen: Open, route: Route, result: Result, tranche: int, now: int, margin: float | None
-    ) -> Decision:
+    def _account(self, handle: bytes, seen: Open, result: Result, scored: Scored, now: int) -> Decision:
         """Apply the cap, keep what is promised, note the receipt; return the answer."""
-        cap, ends = route.cap, 0
+        route, ends = scored.route, 0
+        cap = route.cap
         fresh = result.counts and result.basis.cause != "kept"
         with self._lock:
             if cap is not None and fresh:
                 if seen.counted[route.name] >= cap.decisions:
-                    result, fresh = route.capped[tranche], False
+                    result, fresh = route.capped[scored.tranche], False
                 else:
                     for name in route.together:
                         seen.counted[name] += 1
@@ -153,7 +152,8 @@ class Engine:
             key = (handle, seen.generation, route.purpose)
             counted, keep_days = route.counted if fresh else "", cap.days if cap else 1
             self._waiting.note(key, receipt, counted=counted, keep_days=keep_days, kept_until=ends)
-        return Decision(result.value, basis.reason, basis.cause, basis.tranche, receipt, result.payload, margin)
+        value, payload = result.value, result.payload
+        return Decision(value, basis.reason, basis.cause, basis.tranche, receipt, payload, scored.margin, scored)
 
     def _unrouted(self, seen: Open, name: str, default: Any, now: int) -> Decision:
         if seen.stale:
@@ -241,9 +241,10 @@ class Engine:
         left, active = self.watch.remaining(), self.active
         standing = self.standing(handle, device, active.policy, now, move=False)
         left = left if device is None else min(left, _LINKED_SECONDS)
-        granted = standing.granted if standing else frozenset[str]()
+        chosen = standing is not None or device is not None
+        granted = standing.granted if standing else frozenset[str]() if chosen else active.policy.contextual
         stale = left <= 0
-        routes = {} if stale or now >= active.expires else active.routes(granted)
+        routes = {} if stale or now >= active.expires else active.routes(granted, chosen=chosen)
         head = memoryview(bytearray(active.blank)).cast("f")
         capped = [(route, route.cap) for route in routes.values() if route is not None and route.cap is not None]
         counted: dict[str, int] = {route.name: 0 for route, _ in capped}

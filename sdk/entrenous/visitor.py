@@ -8,6 +8,7 @@ from typing import Any
 
 from entrenous import consenting, rights
 from entrenous.decision import Decision, Outcome
+from entrenous.decisions.form import DecisionRule
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
 from entrenous.raising import arm, due_for_app, known_to, tell_offset
@@ -27,13 +28,24 @@ _LOG = logging.getLogger("entrenous")
 class Visitor:
     """The person at the device. Holds a handle, never the identifier it came from."""
 
-    __slots__ = ("_device", "_engine", "_handle", "_refused")
+    __slots__ = ("_device", "_engine", "_forced", "_handle", "_refused")
 
     def __init__(
         self, engine: Engine, handle: bytes | None, refused: Outcome | None = None, *, device: bytes | None = None
     ) -> None:
         self._engine, self._handle, self._refused = engine, handle, refused or Outcome(True)
         self._device = device
+        self._forced: Mapping[str, str] = {}
+
+    def force(self, decision: str, arm: str) -> Visitor:
+        """Return the same visitor with one answer set by hand, for who checks how an arm looks.
+
+        Nothing is read, kept or counted for that answer, whatever was granted; its reason is `STATIC`, its cause
+        `forced`. An arm that the bundle in force does not have is answered with `unknown_decision`.
+        """
+        visitor = Visitor(self._engine, self._handle, self._refused, device=self._device)
+        visitor._forced = {**self._forced, decision: arm}
+        return visitor
 
     def consent(self, choices: Mapping[str, bool]) -> Outcome:
         """Take in the visitor's whole choice: what it does not name is refused. Of who signed in (`link`), it is the
@@ -170,6 +182,8 @@ class Visitor:
             context: what this page or till knows and no profile does, by context key.
         """
         handle = self._handle
+        if name in self._forced:
+            return _set(self._engine.active.decisions.get(name), self._forced[name], default)
         if handle is None:
             cause = self._refused.cause
             return Decision(default, "DEFAULT" if cause == "minor" else "ERROR", cause)
@@ -362,6 +376,13 @@ def _parse(described: Mapping[str, Any], now: int) -> Event:
     properties = dict(described)
     name, moment = properties.pop("name", None), properties.pop("time", None)
     return parse_event(name, properties, time=now if moment is None else moment, now=now)
+
+
+def _set(rule: DecisionRule | None, arm: str, default: Any) -> Decision:
+    chosen = rule.arms.get(arm) if rule else None
+    if chosen is None:
+        return Decision(default, "ERROR", "unknown_decision")
+    return Decision(chosen.value, "STATIC", "forced", payload_json=chosen.payload)
 
 
 _TAKEN = Outcome(True)

@@ -181,3 +181,24 @@ def test_decisions_that_share_a_cap_are_counted_together(shop, flushed):
     assert causes == ["", "", "", "", "capped", "capped", ""]
     client.flush()
     assert visitor.export().data["purposes"]["personalize"]["times_shown"] == {"attention": 3, "footer": 2}
+
+
+# By hand, and without a choice
+
+
+def test_an_answer_set_by_hand_is_shown_and_neither_kept_nor_counted(shop):
+    rule = replace(flag(shop, plain=EVERYONE), cap=Cap(decisions=1, days=1))
+    rewrite(shop, home=replace(rule, experiment=None))
+    client = shop.open()
+    visitor = agreeing(client)
+    checking = visitor.force("home", "guide")
+    for _ in range(3):
+        answer = checking.decide("home", "fallback")
+        assert (answer.value, answer.reason, answer.cause, answer.receipt) == ("B", "STATIC", "forced", None)
+        assert answer.payload == {"order": ["guide"]}
+    assert client.visitor("stranger").force("home", "guide").decide("home", "fallback").value == "B"
+    for name, arm in (("home", "gone"), ("gone", "guide")):
+        assert visitor.force(name, arm).decide(name, "fallback").cause == "unknown_decision"
+    client.flush()
+    assert visitor.export().data["purposes"]["personalize"]["receipts"] == []
+    assert visitor.decide("home", "fallback").value == "A", "who was forced is another object"

@@ -47,11 +47,13 @@ from entrenous_edge.preferences import Preferences
 from entrenous_evaluation import collector
 from entrenous_evaluation.answer import parse_costs
 from entrenous_evaluation.collector import CollectorConfig, collector_app, read_collector_config
+from entrenous_evaluation.learning.promotions import Guards
+from entrenous_evaluation.learning.settings import parse_learning
 from entrenous_evaluation.warehouse import Warehouse
 
 __all__ = ["asked"]
 
-REPORT, ON_ITS_WAY, WORKER, HTTP, COLLECTOR, COSTS = (
+REPORT, ON_ITS_WAY, WORKER, HTTP, COLLECTOR, COSTS, LEARNING = (
     SECTIONS[title]
     for title in (
         "Report",
@@ -60,6 +62,7 @@ REPORT, ON_ITS_WAY, WORKER, HTTP, COLLECTOR, COSTS = (
         "HTTP of the worker",
         "Collector configuration",
         "Costs",
+        "Settings of learning",
     )
 )
 
@@ -273,6 +276,24 @@ def test_every_key_of_costs_is_described(asked: list[Asked]):
     assert costs.arms.keys() == {"ten_off"}
     free = parse_costs({"arms": {"ten_off": {}}})
     assert (free.gross_margin, free.arms["ten_off"].per_visitor, free.arms["ten_off"].per_order) == (1, 0, 0)
+
+
+def test_every_key_of_the_settings_of_learning_is_described(asked: list[Asked]):
+    learning = parse_learning(tomllib.loads(block("toml learning")))
+    own = [call for call in asked if call.path == "learning"]
+    assert_described(LEARNING, own)
+    assert rows(LEARNING).keys() == keys_of(own)
+    assert learning.settings.metric.costs.arms.keys() == {"ten_off"}
+    assert learning.parents == {"hot": "warm"}
+    least = parse_learning({"format": 1, "metric": "conversion"})
+    assert (least.memory, least.settings.forgetting, least.settings.floor, least.settings.currency) == (
+        "reports",
+        1,
+        200,
+        "",
+    )
+    assert least.settings.guards == Guards(least_margin=0, gross_margin=1)
+    assert least.parents == {}
 
 
 # The worker

@@ -295,6 +295,14 @@ class PrivacyPolicy:
         """Days that a month of the audit log is kept once it has ended: as stated, or `audit.RETENTION_DAYS`."""
         return self.audit_retention_days or RETENTION_DAYS
 
+    @property
+    def contextual(self) -> frozenset[str]:
+        """Purposes under which a decision may be answered to who made no choice: neither the terminal nor the law asks
+        for consent. What they then rest on is the moment alone, and nothing is kept."""
+        return frozenset(
+            key for key, one in self.purposes.items() if one.terminal == "none" and one.legal_basis != "consent"
+        )
+
     def rule(self, name: str) -> FeatureRule | None:
         """Return the rule for a feature: its exact name, else the longest prefix; None where the policy is silent."""
         found = [rule for rule in self.features if rule.matches(name)]

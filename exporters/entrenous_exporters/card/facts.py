@@ -71,7 +71,7 @@ def scored_facts(spec: TrainingSpec, built: Built, judged: Judged) -> dict[str, 
             {
                 "name": name,
                 "value": value,
-                "patterns": [_table(one) if one else None for one in found],
+                "patterns": [_table(one) | {"treated": _treated(spec, one)} if one else None for one in found],
             }
             for name, value, found in _groups(spec, judged)
         ],
@@ -164,6 +164,17 @@ def _groups(spec: TrainingSpec, judged: Judged) -> list[tuple[str, str, list[Qua
         for name, values in by_pattern[0].items()
         for value in values
     ]
+
+
+def _treated(spec: TrainingSpec, quality: Quality) -> float | None:
+    """Return the share that is shown another arm than the default, holdout and caps aside."""
+    decision = spec.decision
+    treated = 0.0
+    for tranche, share in zip(decision.tranches, quality.shares, strict=True):
+        dealt = decision.choice[tranche]
+        default = dealt.get(decision.default_arm, 0)
+        treated += share * (1 - default / sum(dealt.values()))
+    return _number(treated)
 
 
 def _table(quality: Quality) -> dict[str, Any]:

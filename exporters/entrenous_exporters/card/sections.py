@@ -245,6 +245,18 @@ def _features(facts: Facts, language: str) -> Section:
     )
 
 
+def _apart(facts: Facts) -> list[tuple[str, float]]:
+    """Return, by group, the widest distance between treated shares of two of its values under one consent."""
+    widest: dict[str, float] = {}
+    for name in dict.fromkeys(one["name"] for one in facts["groups"]):
+        told = [one["patterns"] for one in facts["groups"] if one["name"] == name]
+        for under in zip(*told, strict=True):
+            shares = [found["treated"] for found in under if found is not None]
+            if len(shares) > 1:
+                widest[name] = max(widest.get(name, 0.0), max(shares) - min(shares))
+    return list(widest.items())
+
+
 def _groups(facts: Facts, language: str) -> Section | None:
     if not facts["groups"]:
         return None
@@ -255,12 +267,14 @@ def _groups(facts: Facts, language: str) -> Section | None:
             one["value"] or "–",
             purposes(pattern),
             *(
-                (hidden, "", "", "")
+                (hidden, *[""] * 5)
                 if found is None
                 else (
                     count(found["rows"], language),
                     figure(found["auc"], language),
                     figure(found["ece"], language),
+                    percent(found["base_rate"], language),
+                    percent(found["treated"], language),
                     " / ".join(percent(share, language) for share in found["shares"]),
                 )
             ),
@@ -277,11 +291,35 @@ def _groups(facts: Facts, language: str) -> Section | None:
                 "Groups were declared for this comparison and never entered a model.",
                 "Les groupes ont été déclarés pour cette comparaison et ne sont entrés dans aucun modèle.",
             ),
+            say(
+                language,
+                "Treated: the share whose tranche is shown another arm than the default, holdout and caps aside.",
+                "Traités : la part dont la tranche reçoit une autre variante que celle par défaut, hors témoins et "
+                "plafonds.",
+            ),
+            *(
+                say(
+                    language,
+                    f"By {name}, treated shares lie up to {percent(apart, language)} apart.",
+                    f"Selon {name}, les parts traitées s'écartent jusqu'à {percent(apart, language)}.",
+                )
+                for name, apart in _apart(facts)
+            ),
         ),
         headings=_row(
             language,
-            ("group", "value", "granted", "rows", "AUC", "calibration error", "tranches"),
-            ("groupe", "valeur", "accordé", "lignes", "AUC", "erreur de calibration", "tranches"),
+            ("group", "value", "granted", "rows", "AUC", "calibration error", "label", "treated", "tranches"),
+            (
+                "groupe",
+                "valeur",
+                "accordé",
+                "lignes",
+                "AUC",
+                "erreur de calibration",
+                "étiquette",
+                "traités",
+                "tranches",
+            ),
         ),
         rows=tuple(rows),
     )

@@ -52,6 +52,7 @@ __all__ = [
     "parse_arms",
     "parse_cap",
     "parse_decision",
+    "parse_posteriors",
 ]
 
 KINDS = ("promotion", "propensity", "recommend", "rule", "situation", "uplift")
@@ -287,7 +288,7 @@ def parse_decision(table: Table, parts: Parts) -> DecisionRule:
         experiment=experiment,
         cap=parse_cap(table.table("cap")) if table.has("cap") else None,
         costs=_costs(table, len(tranches) - 1) if kind == "uplift" else (),
-        posteriors=_posteriors(table, tranches, arms) if table.has("posteriors") else None,
+        posteriors=parse_posteriors(table, tranches, arms) if table.has("posteriors") else None,
         targeting=_rule(table, "targeting", variables),
         exclude=_rule(table, "exclude", variables),
         recommending=parse_recommending(table.table("recommending"), arms, parts.tables, variables)
@@ -302,17 +303,21 @@ def parse_decision(table: Table, parts: Parts) -> DecisionRule:
     return rule
 
 
-def parse_arms(table: Table, payload: Callable[[Table], str]) -> dict[str, Arm]:
+def parse_arms(
+    table: Table, payload: Callable[[Table], str], more: Callable[[str, Table], None] | None = None
+) -> dict[str, Arm]:
     """Return the arms by name.
 
     Args:
-        payload: reads the payload's JSON text off an arm's table.
+        payload: reads the payload's JSON text off an arm's table. more: reads what else a document says of an arm.
     """
     arms = {}
     for name, entry in table.named_tables("arms").items():
         value = entry.scalar("value") if entry.has("value") else name
         offer = parse_offer(entry.table("offer")) if entry.has("offer") else None
         arms[name] = Arm(value=value, payload=payload(entry), offer=offer)
+        if more is not None:
+            more(name, entry)
         entry.close()
     if not arms or HOLDOUT in arms:
         raise table.refuse("arms", f"is empty, or one is called {HOLDOUT}", "name at least one, by another name")
@@ -388,7 +393,10 @@ def _choice(table: Table, tranches: tuple[str, ...], arms: Mapping[str, Arm], *,
     return choice
 
 
-def _posteriors(table: Table, tranches: tuple[str, ...], arms: Mapping[str, Arm]) -> dict[str, Mapping[str, Posterior]]:
+def parse_posteriors(
+    table: Table, tranches: tuple[str, ...], arms: Mapping[str, Arm]
+) -> dict[str, Mapping[str, Posterior]]:
+    """Return what is known of arms, by tranche; a manifest and a specification write it the same way."""
     known: dict[str, Mapping[str, Posterior]] = {}
     outer = table.table("posteriors")
     for tranche in outer.keys():  # noqa: SIM118

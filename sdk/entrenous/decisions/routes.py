@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from entrenous.bundle import Manifest
 from entrenous.decision import Basis
 from entrenous.decisions.draws import SIDES, Drawing
 from entrenous.decisions.form import Cap, DecisionRule, Pattern
+from entrenous.features import Feature
 from entrenous.recommending.shelves import Wares
 from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
@@ -23,7 +24,7 @@ from entrenous.targeting import Gate, Narrowed
 from entrenous_consent.policy import PrivacyPolicy, Report
 from entrenous_consent.pseudonyms import BUCKETS
 
-__all__ = ["Arms", "Compiler", "Place", "Result", "Route", "Trial"]
+__all__ = ["Arms", "Compiler", "Place", "Result", "Route", "Scored", "Trial"]
 
 Place = Callable[[Any, list[tuple[int, float]]], tuple[int, float | None]]
 """Takes a vector and what this decision brings along; answers the tranche's number and, where it is one, the margin."""
@@ -67,6 +68,8 @@ class Route:
         drawing: the experiment, None for who takes part in none.
         cap: None for none; counted: under which word; together: the decisions whose caps count this one.
         gate: who the decision is for, None for everyone. ineligible: the outcome for the others.
+        features: the schema. reads: positions that the pattern's model reads. margins: its margins of a vector, None
+            where nothing is scored.
     """
 
     name: str
@@ -83,6 +86,33 @@ class Route:
     together: tuple[str, ...]
     gate: Narrowed | None
     ineligible: Result
+    features: tuple[Feature, ...]
+    reads: tuple[int, ...]
+    margins: Callable[[Any], list[float]] | None
+    kind: str
+
+    def column_of(self, tranche: int, margins: list[float]) -> int:
+        """Return which of a vector's margins spoke for a tranche; for the first of an uplift, the greatest."""
+        if self.kind == "situation":
+            return tranche
+        if self.kind == "uplift":
+            return tranche - 1 if tranche else margins.index(max(margins))
+        return 0
+
+
+class Scored(NamedTuple):
+    """What a decision was taken from; it stays in memory beside the answer.
+
+    Attributes:
+        head: the vector, NaN where withheld or missing. supplied: what this decision brought along: positions, values.
+        tranche: its number. margin: where it is a likelihood.
+    """
+
+    route: Route
+    head: Any
+    supplied: list[tuple[int, float]]
+    tranche: int = 0
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +150,17 @@ class Compiler:
     scorers: Mapping[str, Scorer]
     drawings: Mapping[str, Drawing]
     gates: Mapping[str, Gate]
-    wares: Mapping[str, Wares]
+    wares: Mapping[str, Wares] = field(default_factory=dict)
 
-    def routes(self, granted: frozenset[str]) -> dict[str, Route | None]:
-        """Return, for each decision, the route of a visitor who granted this; None where consent is missing."""
-        return {name: self._route(name, rule, granted) for name, rule in self.manifest.decisions.items()}
+    def routes(self, granted: frozenset[str], *, chosen: bool = True) -> dict[str, Route | None]:
+        """Return, for each decision, the route of a visitor who granted this; None where consent is missing.
 
-    def _route(self, name: str, rule: DecisionRule, granted: frozenset[str]) -> Route | None:
+        Args:
+            chosen: False where they made no choice: answers then say so, and name no consent.
+        """
+        return {name: self._route(name, rule, granted, chosen) for name, rule in self.manifest.decisions.items()}
+
+    def _route(self, name: str, rule: DecisionRule, granted: frozenset[str], chosen: bool) -> Route | None:
         pattern = self._pattern(rule, granted)
         if rule.purpose not in granted or (pattern is None and rule.width):
             return None
@@ -140,7 +174,7 @@ class Compiler:
         drawing = self.drawings.get(name)
         if drawing is not None and drawing.experiment.purpose not in granted:
             drawing = None
-        outcomes = _Outcomes(self, name, rule, drawn=drawing is not None)
+        outcomes = _Outcomes(self, name, rule, drawn=drawing is not None, chosen=chosen)
         return Route(
             name=name,
             purpose=rule.purpose,
@@ -161,7 +195,17 @@ class Compiler:
             ),
             gate=gate,
             ineligible=outcomes.default(unscored, "", "DEFAULT", "ineligible"),
+            features=self.manifest.features,
+            reads=tuple(i for i, one in enumerate(self.manifest.features) if one.purpose in read),
+            margins=self._margins(rule, pattern),
+            kind=rule.kind,
         )
+
+    def _margins(self, rule: DecisionRule, pattern: Pattern | None) -> Callable[[Any], list[float]] | None:
+        if pattern is None:
+            return None
+        scorer, first = self.scorers[rule.model], pattern.column * rule.width
+        return lambda row: scorer.margins(row, [], first, first + rule.width)
 
     @staticmethod
     def _pattern(rule: DecisionRule, granted: frozenset[str]) -> Pattern | None:
@@ -189,17 +233,20 @@ def _together(name: str, rule: DecisionRule, other: str, theirs: DecisionRule) -
 
 @dataclass(frozen=True, slots=True)
 class _Outcomes:
-    """Makes the ready-made outcomes of one decision; `drawn` where arms are drawn by chance."""
+    """Makes the ready-made outcomes of one decision; `drawn` where arms are drawn by chance, `chosen` for who made a
+    choice."""
 
     compiler: Compiler
     name: str
     rule: DecisionRule
     drawn: bool
+    chosen: bool
 
     def arms(self, read: _Read, tranche: str) -> Arms:
         shares, best = self.rule.choice[tranche], self.rule.best(tranche)
         if not self.drawn or len(shares) == 1:
-            return Arms(self._result(read, best, tranche, "TARGETING_MATCH", "", BUCKETS), (), ())
+            cause = "" if self.chosen else "contextual"
+            return Arms(self._result(read, best, tranche, "TARGETING_MATCH", cause, BUCKETS), (), ())
         each = {arm: self._result(read, arm, tranche, "SPLIT", "", share) for arm, share in shares.items()}
         return Arms(each[best], tuple(accumulate(shares.values()))[:-1], tuple(each.values()))
 
@@ -224,7 +271,7 @@ class _Outcomes:
             share=share,
             bundle=f"{manifest.name} {manifest.version}",
             policy=policy.version,
-            consents=tuple((purpose, policy.purposes[purpose].consent_version) for purpose in sorted(used)),
+            consents=tuple((key, policy.purposes[key].consent_version) for key in sorted(used) if self.chosen),
             withheld=read.withheld,
         )
         chosen = rule.arms[arm]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from entrenous.markers.catalogue import Marker, catalogue, groups
+from entrenous.markers.catalogue import Marker, catalogue, groups, words_of
 from entrenous.markers.select import Taken, parse_selection
 
-__all__ = ["Marker", "Taken", "catalogue", "groups", "parse_selection"]
+__all__ = ["Marker", "Taken", "catalogue", "groups", "parse_selection", "words_of"]

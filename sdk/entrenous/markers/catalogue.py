@@ -16,14 +16,15 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any
 
-from entrenous.features import KINDS
+from entrenous.features import KINDS, Feature
 
-__all__ = ["LANGUAGES", "Marker", "catalogue", "groups"]
+__all__ = ["LANGUAGES", "Marker", "catalogue", "groups", "words_of"]
 
 LANGUAGES = ("en", "fr")
 _UNITS = {"d": "day", "h": "hour"}
 _UNIT_WORDS = {"en": {"d": "days", "h": "hours"}, "fr": {"d": "jours", "h": "heures"}}
 _UNIT_WORD = {"en": {"d": "day", "h": "hour"}, "fr": {"d": "jour", "h": "heure"}}
+_COUNTED = ("event", "field", "half_life", "horizon", "kind", "per", "rank", "slots", "unit", "value", "window")
 _PREFIX = {"asked": "asked", "imported": "known", "told": "told"}
 
 
@@ -75,6 +76,26 @@ def catalogue() -> tuple[Marker, ...]:
         *(marker for family in document["said"] for marker in _said(family)),
     ]
     return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _by_declaration() -> Mapping[tuple[tuple[str, Any], ...], Marker]:
+    return {_told(one.declaration): one for one in catalogue()}
+
+
+def _told(declaration: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Return what a declaration counts, without what each shop says for itself."""
+    return tuple(sorted((key, value) for key, value in declaration.items() if key in _COUNTED and value))
+
+
+def words_of(feature: Feature, language: str) -> str:
+    """Return what a feature says, in words: those of the marker that counts the same, else its own name.
+
+    Args:
+        language: one of `LANGUAGES`.
+    """
+    marker = _by_declaration().get(_told(feature.as_table()))
+    return marker.words[language] if marker else feature.name.replace("_", " ")
 
 
 def _family(document: Mapping[str, Any], family: Mapping[str, Any]) -> Iterator[Marker]:

@@ -1,0 +1,168 @@
+"""docs/merchandiser.md, top to bottom: its campaign is checked, previewed, planned, shipped; its refusals provoked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from tests.unit import test_data_scientist_guide as scientist
+
+from entrenous.bundle import read_bundle
+from entrenous.cli import REFUSED, main
+
+PROJECT = Path(__file__).parents[2]
+GUIDE = (PROJECT / "docs" / "merchandiser.md").read_text("utf-8")
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+
+
+def run(block: str) -> None:
+    for line in block.splitlines():
+        assert main(shlex.split(line.removeprefix("$ "))[1:]) == 0, line
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page as it is followed, on the files of the page before."""
+    home = tmp_path_factory.mktemp("campaign")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        exec(compile(scientist.blocks("python")[0], "data-scientist.md", "exec"), {})
+        for name, text in zip(("spec.toml", "policy.toml"), scientist.blocks("toml"), strict=True):
+            Path(name).write_text(text, "utf-8")
+        campaign, purpose = blocks("toml")
+        Path("autumn.toml").write_text(campaign, "utf-8")
+        with Path("policy.toml").open("a", encoding="utf-8") as policy:
+            policy.write(f"\n{purpose}")
+        check, preview, plan, ship = blocks("console")
+        assert main(shlex.split(scientist.blocks("console")[0].removeprefix("$ "))[1:]) == 0
+        run(check)
+        run(preview)
+        run(plan)
+        run(ship)
+    return home
+
+
+def test_every_block_of_the_page_has_its_place():
+    kinds = re.findall(r"^```(\w+)$", GUIDE, re.MULTILINE)
+    assert kinds == ["toml", "toml", "console", "console", "console", "console"]
+
+
+def test_the_campaign_ships_beside_the_decision_whose_score_it_uses(followed: Path):
+    manifest = read_bundle((followed / "bundle.msgpack").read_bytes()).manifest
+    rule = manifest.decisions["autumn_offers"]
+    assert (rule.kind, rule.model) == ("promotion", "delivery")
+    assert rule.tranches == ("cold", "undecided", "hot")
+    assert manifest.decisions["delivery"].patterns != rule.patterns or rule.tranches != ("cold", "warm", "hot")
+    assert rule.experiment is not None
+    assert (rule.experiment.holdout, rule.experiment.ramp) == (1_000, 5_000)
+    assert all(sum(shares.values()) == 10_000 and len(shares) == 3 for shares in rule.choice.values())
+    assert rule.targeting[0] == "and"
+
+
+def test_the_preview_counts_every_visit_once_and_tells_why(followed: Path):
+    (found,) = json.loads((followed / "preview.json").read_text()).values()
+    assert sum(one["visits"] for one in found["answers"]) == found["rows"] == 4_000
+    causes = {one["cause"] for one in found["answers"]}
+    assert {"", "holdout", "not_yet", "ineligible"} <= causes
+    eligible = [one for one in found["answers"] if one["cause"] != "ineligible"]
+    held = sum(one["visits"] for one in eligible if one["cause"] == "holdout")
+    assert 0.05 < held / sum(one["visits"] for one in eligible) < 0.16
+
+
+def test_the_plan_says_what_can_be_seen(followed: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.chdir(followed)
+    plan = "campaign plan autumn.toml --policy policy.toml --conversion 0.12"
+    assert main([*shlex.split(plan), "--visitors", "900", "--days", "28"]) == 0
+    plenty = capsys.readouterr().out
+    assert "every comparison shows" in plenty
+    assert main([*shlex.split(plan), "--visitors", "20", "--days", "7"]) == 0
+    assert "9 of 9 comparisons stay hidden" in capsys.readouterr().out
+
+
+def checking(path: Path, home: Path) -> list[str]:
+    return ["campaign", "check", str(path), "--spec", str(home / "spec.toml"), "--policy", str(home / "policy.toml")]
+
+
+SPOILED = {
+    "objective: is missing": ('objective = "convert"\n', ""),
+    "under the minimum of": ("amount = 1000", "amount = 2000"),
+    "expresses a price": (
+        '{ content = { headline = { en = "5 off',
+        '{ content = { price = 4900, headline = { en = "5 off',
+    ),
+    "presses with a scarcity": ('en = "10 off from 100"', 'en = "Only 2 left"'),
+    "tells visitors what they did": ('en = "10 off from 100"', 'en = "Because you viewed boots"'),
+    "is outside 0.01..0.9": ("holdout = 0.1", "holdout = 0"),
+    "is not trained here": ('score = "delivery"', 'score = "promotion"'),
+}
+
+
+@pytest.mark.parametrize("words", SPOILED)
+def test_what_the_page_says_is_refused_is_refused_with_its_line(words: str, followed: Path, tmp_path: Path, capsys):
+    assert f"`{words}`" in GUIDE
+    old, new = SPOILED[words]
+    text = blocks("toml")[0]
+    assert old in text
+    path = tmp_path / "autumn.toml"
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    given = [
+        "campaign",
+        "check",
+        str(path),
+        "--spec",
+        str(followed / "spec.toml"),
+        "--policy",
+        str(followed / "policy.toml"),
+    ]
+    assert main(given) == REFUSED
+    said = " ".join(capsys.readouterr().err.split())
+    assert words in said
+    assert re.search(r"autumn\.toml:\d+: " if "trained" not in words else r"autumn\.toml: score", said)
+
+
+def test_every_refusal_of_the_page_is_provoked_here():
+    rows = re.findall(r"^\| `([^`]+)` \|", GUIDE, re.MULTILINE)
+    assert set(rows) == set(SPOILED)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("ramp = 0.5", "ramp = 0.05"), "gives each of 3 arms 1.7 % of the visitors"),
+        (("cost = 0\n", ""), ""),
+        (("holdout = 0.1", "holdout = 0.02"), "every arm is compared with these few"),
+        (("until = 2027-12-01", "until = 2026-09-02"), "has passed"),
+        (
+            ('phase = "test"', 'phase = "run"\nchoice = { cold = "none", undecided = "five_off", hot = "ten_off" }'),
+            "",
+        ),
+        (
+            (
+                'phase = "test"\ndefault_arm = "none"',
+                'phase = "run"\nchoice = { cold = "none", undecided = "none", hot = "ten_off" }\ndefault_arm = "none"',
+            ),
+            "who are less likely to buy anyway",
+        ),
+        (('en = "10 off from 100"', 'en = "Number of views of items, 7 days"'), "which is what is kept about visitors"),
+    ],
+)
+def test_what_will_not_work_is_said(change, words: str, followed: Path, tmp_path: Path, capsys):
+    path = tmp_path / "autumn.toml"
+    path.write_text(blocks("toml")[0].replace(*change, 1), "utf-8")
+    given = [
+        "campaign",
+        "check",
+        str(path),
+        "--spec",
+        str(followed / "spec.toml"),
+        "--policy",
+        str(followed / "policy.toml"),
+    ]
+    assert main(given) == 0
+    assert words in " ".join(capsys.readouterr().out.split())
