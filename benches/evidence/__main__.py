@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from benches.evidence import compact, features, learning, off_policy, recommend, shoppers, uplift
+from benches.evidence import compact, features, learning, off_policy, parity, recommend, shoppers, uplift
 
 
 def main() -> None:
     """Run them all."""
     features.main()
+    parity.main()
     learning.main()
     for name, there, run, lacking in (
         ("uplift", uplift.DATA.is_dir(), uplift.main, "the folder that ENTRENOUS_DATA names"),

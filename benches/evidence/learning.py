@@ -29,7 +29,7 @@ from entrenous_evaluation.learning.proposal import Decision, Settings, propose
 FOLDER = Path("docs/evidence")
 ROUNDS = 30
 SEEDS = range(100, 120)
-TRAFFICS = (3_000, 10_000, 30_000, 100_000, 300_000)
+TRAFFICS = (3_000, 10_000, 30_000, 100_000)
 WAYS = ("noised", "clear", "manifest")
 """All noised reports since the start; the same without noise and threshold; the last manifest and the last report."""
 FLOOR = 100
@@ -282,7 +282,7 @@ def _near(found: Iterable[Found]) -> str:
 
 def _draw(lives: Mapping[tuple[int, str], Array], flat: float) -> None:
     mpl.rcParams.update({"svg.hashsalt": "entrenous", "svg.fonttype": "none", "font.size": 9})
-    figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained", sharey=True)
     rounds = np.arange(1, ROUNDS + 1)
     for axes, way, title in zip(panels, WAYS, ("noised reports", "without noise"), strict=False):
         for traffic in TRAFFICS:
@@ -290,7 +290,9 @@ def _draw(lives: Mapping[tuple[int, str], Array], flat: float) -> None:
         axes.axhline(100 * flat, color="black", linestyle="--", linewidth=1, label="best constant arm")
         axes.set(xlabel="round", title=f"simulated, {title}", ylim=(0, None))
     panels[0].set_ylabel("regret, % of the oracle's conversions")
-    panels[1].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8
+    )
     figure.savefig(FOLDER / "learning.svg", metadata={"Date": None})
     plt.close(figure)
 

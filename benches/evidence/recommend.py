@@ -19,7 +19,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from rich.progress import track
 
-from entrenous.item_table import ItemTable, Mixing, parse_item_table
+from entrenous.recommending.item_table import ItemTable, Mixing, parse_item_table
 from entrenous_exporters.recommend import Ranking, Visits, learn_items, ranked
 
 FOLDER = Path("docs/evidence")

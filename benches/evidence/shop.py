@@ -5,7 +5,7 @@ Situations differ in which arm converts best. Tranches differ in how offers move
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from entrenous import demo
 from entrenous.contributions import HOLDOUT, Cell
-from entrenous.noise import variance
 from entrenous.reports import mechanism_of, noised
 from entrenous_consent.policy import METRICS, Report, parse_policy
+from entrenous_evaluation.cells import sums_of
 from entrenous_evaluation.learning.metrics import Cells
 from entrenous_evaluation.learning.promotions import Couple
-from entrenous_evaluation.statistics import Noise, Sums
+from entrenous_evaluation.statistics import Noise
 
 HELD = 0.1
 """Of visitors, in the holdout."""
@@ -29,7 +29,6 @@ Array = NDArray[np.float64]
 Below = Callable[[int], int]
 Counts = dict[Cell, list[int]]
 
-_POWERS = {"revenue": 1, "revenue2": 2, "revenue_orders": 1}
 _PUBLIC = replace(
     parse_policy(demo.policy_bytes()).reports[0], epsilon=1.0, cohort=20, delta=1e-9, split={}, segments=()
 )
@@ -157,11 +156,8 @@ def reported(sums: Counts, report: Report, below: Below) -> Cells:
     """Return what a release shows of true sums: noised, nothing under the threshold."""
     mechanism = mechanism_of(report)
     shown = noised(sums, sums, mechanism, below)
-    units = [float(report.quantum ** _POWERS.get(metric, 0)) for metric in report.metrics]
-    noises = [variance(float(scale)) * unit**2 for scale, unit in zip(mechanism.scales, units, strict=True)]
-    noise = Noise(**dict(zip(report.metrics, noises, strict=True)))
     return {
-        (tranche, arm): Sums(**_scaled(report, values, units), noise=noise)
+        (tranche, arm): sums_of(report.metrics, mechanism, values)
         for (arm, tranche, _), values in shown.items()
         if values is not None
     }
@@ -169,9 +165,8 @@ def reported(sums: Counts, report: Report, below: Below) -> Cells:
 
 def clear(sums: Counts, report: Report) -> Cells:
     """Return true sums as no release shows them, for comparison."""
-    units = [float(report.quantum ** _POWERS.get(metric, 0)) for metric in report.metrics]
-    return {(tranche, arm): Sums(**_scaled(report, values, units)) for (arm, tranche, _), values in sums.items()}
-
-
-def _scaled(report: Report, values: Sequence[int], units: Sequence[float]) -> Mapping[str, float]:
-    return {metric: value * unit for metric, value, unit in zip(report.metrics, values, units, strict=True)}
+    mechanism = mechanism_of(report)
+    return {
+        (tranche, arm): replace(sums_of(report.metrics, mechanism, values), noise=Noise())
+        for (arm, tranche, _), values in sums.items()
+    }

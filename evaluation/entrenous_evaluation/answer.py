@@ -205,7 +205,7 @@ def _strata(report: CrowdReport) -> Iterable[Stratum]:
     """Yield the strata of a report whose holdout shows, and an arm beside it."""
     for tranche, segment in dict.fromkeys(cell[1:] for cell in report.cells):
         shown = {
-            arm: sums_of(report, sums)
+            arm: sums_of(report.metrics, report.mechanism, sums)
             for (arm, *where), sums in report.cells.items()
             if where == [tranche, segment] and sums is not None
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from entrenous.noise import variance
-from entrenous.reports import CrowdReport
+from entrenous.reports import Mechanism
 from entrenous_evaluation.statistics import Noise, Sums
 
 __all__ = ["sums_of"]
@@ -14,10 +14,10 @@ _POWERS = {"revenue": 1, "revenue2": 2, "revenue_orders": 1}
 """How often the step that revenue is counted in is in each sum; in the others it is not."""
 
 
-def sums_of(report: CrowdReport, values: Sequence[int]) -> Sums:
-    """Return the sums of one of a report's cells that shows."""
+def sums_of(metrics: Sequence[str], mechanism: Mechanism, values: Sequence[int]) -> Sums:
+    """Return the sums of one cell that shows, in the order of a report's metrics."""
     sums, noise = {}, {}
-    for metric, value, scale in zip(report.metrics, values, report.mechanism.scales, strict=True):
-        unit = float(report.mechanism.quantum ** _POWERS.get(metric, 0))
+    for metric, value, scale in zip(metrics, values, mechanism.scales, strict=True):
+        unit = float(mechanism.quantum ** _POWERS.get(metric, 0))
         sums[metric], noise[metric] = value * unit, variance(float(scale)) * unit**2
     return Sums(**sums, noise=Noise(**noise))

@@ -64,7 +64,7 @@ class DecisionSpec:
     experiment: Experiment | None
     cap: Cap | None
     costs: tuple[float, ...]
-    posteriors: Mapping[str, Mapping[str, Posterior]] | None
+    posteriors: Mapping[str, Mapping[str, Posterior]] | None = None
     targeting: Written | None
     exclude: Written | None
 

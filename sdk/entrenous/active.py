@@ -17,6 +17,7 @@ from entrenous.decisions.draws import Drawing, group_key_name
 from entrenous.decisions.form import DecisionRule, Experiment
 from entrenous.decisions.routes import Compiler, Route, Trial
 from entrenous.features import DERIVED, Feature, Plan, compile_plan, derived
+from entrenous.recommending.shelves import Wares, compile_wares
 from entrenous.scorer import Scorer
 from entrenous.segments import compile_segments
 from entrenous.targeting import Gate, compile_gate
@@ -45,6 +46,7 @@ class Active:
         retention_days: by purpose that a decision reads. compiler: of its decisions, None where no bundle serves.
         trials: by decision, the experiments that are counted. context: keys that rules alone read.
         segments: by name, what says whether a visitor is in it. triggers: by purpose.
+        wares: by decision that recommends, what it makes lists of.
     """
 
     policy: PrivacyPolicy
@@ -59,6 +61,7 @@ class Active:
     context: frozenset[str]
     segments: Mapping[str, Gate]
     triggers: Mapping[str, Group]
+    wares: Mapping[str, Wares]
     _routes: dict[tuple[frozenset[str], bool], Mapping[str, Route | None]] = field(default_factory=dict)
 
     @property
@@ -179,6 +182,7 @@ def activate(
         context=frozenset(one.name for one in bundle.manifest.context) if bundle else frozenset(),
         segments=compile_segments(bundle.manifest.segments, schema) if bundle else {},
         triggers=groups_of(bundle.manifest.triggers, bundle.manifest.trigger_limit, schema) if bundle else {},
+        wares=compiler.wares if compiler else {},
     )
 
 
@@ -201,6 +205,11 @@ def _compiler(
             if rule.experiment is not None
         },
         gates=gates,
+        wares={
+            name: compile_wares(rule.recommending, bundle.tables, manifest.features, manifest.context)
+            for name, rule in manifest.decisions.items()
+            if rule.recommending is not None
+        },
     )
 
 

@@ -1,21 +1,23 @@
-"""The bundle: what is shipped. A manifest, and the ONNX models it vouches for.
+"""The bundle: what is shipped. A manifest, and the ONNX models and tables it vouches for.
 
-One msgpack map `{format, manifest, models}`. The manifest is msgpack bytes of their own, so that what is signed is
-what is read. Everything in it is typed, bounded and closed: `docs/formats.md` describes it. Reading verifies each
-model's length and SHA-256 and holds it against the closed ONNX profile before any runtime sees it.
+One msgpack map `{format, manifest, models}`, with `tables` where there are any. The manifest is msgpack bytes of their
+own, so that what is signed is what is read. Everything in it is typed, bounded and closed: `docs/formats.md` describes
+it. Reading verifies each model's and table's length and SHA-256, and holds a model against the closed ONNX profile
+before any runtime sees it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from entrenous.decisions.form import DecisionRule, Pattern, parse_decision
+from entrenous.decisions.form import DecisionRule, Parts, Pattern, parse_decision
 from entrenous.features import Feature, parse_schema
 from entrenous.onnx_dense import check_dense
 from entrenous.onnx_profile import check_model
+from entrenous.recommending.shelves import compile_wares
 from entrenous.segments import MOST_SEGMENTS, Segment, parse_segments
 from entrenous.targeting import MOST_SUPPLIED, Supplied, parse_supplied, variables_of
 from entrenous.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit, parse_triggers
@@ -37,7 +39,7 @@ class Manifest:
     """What a bundle says of itself.
 
     Attributes:
-        created, expires: Unix seconds. models: by name, (SHA-256, length).
+        created, expires: Unix seconds. models, tables: by name, (SHA-256, length).
         public_research_data: it was learnt from people who never were a shop's visitors; not to be published.
         card: the SHA-256 of the model card. context: what rules alone read of what the app supplies with a decision.
         segments: named groups. triggers: what falls due some time after an event. trigger_limit: of all of them.
@@ -56,6 +58,7 @@ class Manifest:
     segments: tuple[Segment, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     trigger_limit: Limit | None = None
+    tables: Mapping[str, tuple[bytes, int]] = field(default_factory=dict)
 
     def request(self) -> Request:
         """Return what this bundle asks of a privacy policy."""
@@ -100,14 +103,15 @@ class Bundle:
     manifest: Manifest
     models: Mapping[str, bytes]
     digest: bytes
+    tables: Mapping[str, bytes] = field(default_factory=dict)
 
     def lasting(self, *, created: int, expires: int) -> bytes:
         """Return this bundle's bytes with other dates."""
-        return encode_bundle(replace(self.manifest, created=created, expires=expires), self.models)
+        return encode_bundle(replace(self.manifest, created=created, expires=expires), self.models, self.tables)
 
 
-def encode_bundle(manifest: Manifest, models: Mapping[str, bytes]) -> bytes:
-    """Return the bytes of a bundle; `manifest.models` is filled in from `models`."""
+def encode_bundle(manifest: Manifest, models: Mapping[str, bytes], tables: Mapping[str, bytes] | None = None) -> bytes:
+    """Return the bytes of a bundle; `manifest.models` and `manifest.tables` are filled in from `models`, `tables`."""
     table = {
         "name": manifest.name,
         "version": manifest.version,
@@ -127,7 +131,11 @@ def encode_bundle(manifest: Manifest, models: Mapping[str, bytes]) -> bytes:
         table["triggers"] = [one.as_table() for one in manifest.triggers]
     if manifest.trigger_limit is not None:
         table["trigger_limit"] = manifest.trigger_limit.as_table()
-    return pack({"format": _FORMAT, "manifest": pack(table), "models": dict(sorted(models.items()))})
+    outer: dict[str, Any] = {"format": _FORMAT, "manifest": b"", "models": dict(sorted(models.items()))}
+    if tables:
+        table["tables"] = {name: _vouch(one) for name, one in sorted(tables.items())}
+        outer["tables"] = dict(sorted(tables.items()))
+    return pack(outer | {"manifest": pack(table)})
 
 
 def _vouch(model: bytes) -> dict[str, Any]:
@@ -149,17 +157,9 @@ def read_bundle(data: bytes, *, place: str = "bundle") -> Bundle:
         outer.integer("format", least=_FORMAT, most=_FORMAT)
         inner = outer.blob("manifest", longest=BUNDLE_LIMIT)
         manifest = _manifest(Table(unpack(inner, place="manifest", longest=BUNDLE_LIMIT), "manifest"))
-        models_table = outer.table("models")
-        models = {name: models_table.blob(name, longest=BUNDLE_LIMIT) for name in manifest.models}
-        models_table.close()
+        models = _vouched(outer, "models", manifest.models)
+        tables = _vouched(outer, "tables", manifest.tables) if manifest.tables else {}
         outer.close()
-        for name, (digest, length) in manifest.models.items():
-            if len(models[name]) != length or sha256(models[name]).digest() != digest:
-                raise Unauthentic(
-                    "is not the model that the manifest vouches for",
-                    place=f"models.{name}",
-                    remedy="fetch the bundle again",
-                )
         for rule in manifest.decisions.values():
             if rule.width:
                 (check_dense if rule.tolerance else check_model)(
@@ -169,10 +169,24 @@ def read_bundle(data: bytes, *, place: str = "bundle") -> Bundle:
                     columns=len(rule.patterns) * rule.width,
                     readable=[_readable(manifest.features, one) for one in rule.patterns for _ in range(rule.width)],
                 )
+            if rule.recommending is not None:
+                compile_wares(rule.recommending, tables, manifest.features, manifest.context)
     except (Malformed, Unauthentic) as error:
         where = f"{place}: {error.place}" if error.place else place
         raise type(error)(error.what, place=where, remedy=error.remedy) from error
-    return Bundle(manifest=manifest, models=models, digest=sha256(data).digest())
+    return Bundle(manifest=manifest, models=models, digest=sha256(data).digest(), tables=tables)
+
+
+def _vouched(outer: Table, key: str, vouched: Mapping[str, tuple[bytes, int]]) -> dict[str, bytes]:
+    """Return the parts under `key`: exactly those that the manifest vouches for."""
+    parts = outer.table(key)
+    found = {name: parts.blob(name, longest=BUNDLE_LIMIT) for name in vouched}
+    parts.close()
+    for name, (digest, length) in vouched.items():
+        if len(found[name]) != length or sha256(found[name]).digest() != digest:
+            what = f"is not the {key.removesuffix('s')} that the manifest vouches for"
+            raise Unauthentic(what, place=f"{key}.{name}", remedy="fetch the bundle again")
+    return found
 
 
 def _readable(schema: tuple[Feature, ...], pattern: Pattern) -> frozenset[int]:
@@ -181,18 +195,16 @@ def _readable(schema: tuple[Feature, ...], pattern: Pattern) -> frozenset[int]:
 
 
 def _manifest(table: Table) -> Manifest:
-    models = {}
-    for name, entry in table.named_tables("models").items():
-        models[name] = (entry.blob("sha256", longest=32), entry.integer("length", least=1, most=BUNDLE_LIMIT))
-        entry.close()
+    models, tables = _entries(table.named_tables("models")), _entries(table.named_tables("tables", {}))
     features = parse_schema(table.tables("features", longest=1024))
-    purposes = {feature.purpose for feature in features}
     context = parse_supplied(table.tables("context", (), longest=MOST_SUPPLIED), features)
-    variables = variables_of(features, context)
-    decisions = {
-        name: parse_decision(entry, purposes, frozenset(models), variables)
-        for name, entry in table.named_tables("decisions").items()
-    }
+    parts = Parts(
+        purposes=frozenset(feature.purpose for feature in features),
+        models=frozenset(models),
+        tables=frozenset(tables),
+        variables=variables_of(features, context),
+    )
+    decisions = {name: parse_decision(entry, parts) for name, entry in table.named_tables("decisions").items()}
     manifest = Manifest(
         name=table.name("name"),
         version=table.integer("version", least=1, most=1 << 53),
@@ -207,6 +219,7 @@ def _manifest(table: Table) -> Manifest:
         segments=parse_segments(table.tables("segments", (), longest=MOST_SEGMENTS), features),
         triggers=parse_triggers(table.tables("triggers", (), longest=MOST_TRIGGERS), features),
         trigger_limit=parse_limit(table.table("trigger_limit")) if table.has("trigger_limit") else None,
+        tables=tables,
     )
     table.close()
     if len(manifest.card) != 32:
@@ -218,4 +231,15 @@ def _manifest(table: Table) -> Manifest:
     for name in models:
         if all(rule.model != name for rule in decisions.values()):
             raise table.refuse(f"models.{name}", "serves no decision", "remove it")
+    for name in tables:
+        if all(rule.recommending is None or name not in rule.recommending.tables for rule in decisions.values()):
+            raise table.refuse(f"tables.{name}", "serves no decision", "remove it")
     return manifest
+
+
+def _entries(tables: Mapping[str, Table]) -> dict[str, tuple[bytes, int]]:
+    found = {}
+    for name, entry in tables.items():
+        found[name] = (entry.blob("sha256", longest=32), entry.integer("length", least=1, most=BUNDLE_LIMIT))
+        entry.close()
+    return found

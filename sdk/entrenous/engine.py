@@ -88,17 +88,8 @@ class Engine:
         Raises:
             Malformed: the context. Unavailable, Unauthentic: the store.
         """
-        now, words = self.clock(), self._words
-        seen = self._open.get(handle if device is None else handle + device)
-        if (
-            seen is None
-            or seen.withdrawals != words[0]
-            or seen.version != words[seen.shard]
-            or seen.active is not self.active
-            or not seen.since <= now < seen.until
-        ):
-            seen = self._look(handle, now, device)
-        seen.used = now
+        now = self.clock()
+        seen = self.open(handle, now, device)
         route = seen.routes.get(name)
         if route is None:
             if (trial := seen.trials.get(name)) is not None and name not in seen.active.gates:
@@ -121,6 +112,25 @@ class Engine:
             if (trial := seen.trials.get(name)) is not None:
                 self._enrol(handle, seen, trial, draw, (result.basis.arm, result.basis.tranche), now)
         return self._account(handle, seen, result, Scored(route, seen.head, supplied, tranche, margin), now)
+
+    def open(self, handle: bytes, now: int, device: bytes | None) -> Open:
+        """Return the visitor as decisions see them now: what is kept in memory, while it holds.
+
+        Raises:
+            Unavailable, Unauthentic: the store.
+        """
+        words = self._words
+        seen = self._open.get(handle if device is None else handle + device)
+        if (
+            seen is None
+            or seen.withdrawals != words[0]
+            or seen.version != words[seen.shard]
+            or seen.active is not self.active
+            or not seen.since <= now < seen.until
+        ):
+            seen = self._look(handle, now, device)
+        seen.used = now
+        return seen
 
     def _account(self, handle: bytes, seen: Open, result: Result, scored: Scored, now: int) -> Decision:
         """Apply the cap, keep what is promised, note the receipt; return the answer."""

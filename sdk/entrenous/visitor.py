@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from typing import Any
 
 from entrenous import consenting, rights
@@ -12,6 +12,7 @@ from entrenous.decisions.form import DecisionRule
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
 from entrenous.raising import arm, due_for_app, known_to, tell_offset
+from entrenous.recommending.serving import Recommendation, Wanted, recommend, unchanged
 from entrenous.segments import segments_of
 from entrenous.telling import preferences, tell, undo
 from entrenous_consent.errors import Forbidden, Malformed, Refusal, Unauthentic, Unavailable
@@ -191,6 +192,50 @@ class Visitor:
         except Exception as error:
             return Decision(default, "ERROR", _cause(error))
 
+    def recommend(
+        self,
+        name: str,
+        *,
+        count: int | None = None,
+        items: Iterable[str | int] = (),
+        among: Iterable[str | int] | None = None,
+        stock: Container[str | int] | None = None,
+        bought: Iterable[str | int] = (),
+        within: Mapping[str, str] | None = None,
+        region: str = "",
+        context: Mapping[str, Any] | None = None,
+    ) -> Recommendation:
+        """Return the items that the decision `name` recommends to this visitor, and the decision itself. None of what
+        is handed over is kept.
+
+        Without consent, and wherever else nothing is recommended, the items are none, or those of `among` as they were.
+
+        Args:
+            count: at most so many; 10 where it is left out, or all of `among`.
+            items: ids of what was looked at in this visit, the latest last.
+            among: a list to put into another order, such as what a search found, the first first.
+            stock: what may be named, everything where it is left out. bought: what may not: bought already, shown here.
+            within: attribute to a value that every item must have. region: as the catalogue names it.
+            context: as of `decide`.
+        """
+        listed = None if among is None else _listed(among)
+        wanted = Wanted(
+            count=count,
+            items=_listed(items),
+            among=listed,
+            stock=stock,
+            bought=frozenset(_listed(bought)),
+            within=within,
+            region=region,
+        )
+        handle = self._handle
+        if handle is None:
+            return Recommendation(unchanged(wanted), self.decide(name, None))
+        try:
+            return recommend(self._engine, handle, name, wanted, context=context, device=self._device)
+        except Exception as error:
+            return Recommendation(unchanged(wanted), Decision(None, "ERROR", _cause(error)))
+
     def segments(self) -> Outcome:
         """Return, as `data`, the names of the `segments` that this visitor is in, sorted: none where what they read is
         not granted."""
@@ -307,6 +352,16 @@ class Visitor:
             return work(self._handle)
         except Exception as error:
             return _failed(error)
+
+
+def _listed(items: object) -> tuple[str | int, ...]:
+    """Return the ids in what an app handed over; what is none is left out."""
+    try:
+        given = [] if isinstance(items, (str, bytes)) or not isinstance(items, Iterable) else list(items)
+    except Exception as error:
+        _LOG.error("a list could not be read: %s", type(error).__name__)
+        return ()
+    return tuple(item for item in given if isinstance(item, (str, int)))
 
 
 def _several(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -111,7 +111,7 @@ def whole(found: Proposal, decision: Decision) -> None:
         assert change.before != change.after
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(decisions(offers={}), rounds, st.sampled_from(METRICS), st.integers(0, 5_000), st.sampled_from([0.3, 1.0]))
 def test_arms_without_offers_are_always_shown_at_least_as_often_as_the_floor(decision, seen, metric, floor, forgetting):
     judged = Settings(
@@ -199,7 +199,7 @@ def test_shares_add_up_and_hold_the_floor_for_any_posteriors(posteriors, floor):
     assert all(share >= floor for share in found.values())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rounds, st.sampled_from(METRICS))
 def test_a_cell_has_a_finite_mean_and_a_variance_above_nothing(seen, metric):
     found = measure(seen, Metric(name=metric, costs=parse_costs({})))

@@ -8,12 +8,17 @@ import pytest
 from tests.decisions import EVERYONE, always, offer, promotion, rule_of
 from tests.shop import Clock, Shop
 
-from entrenous.decisions.form import Arm, DecisionRule, Experiment, parse_decision
+from entrenous.decisions.form import Arm, DecisionRule, Experiment, Parts, parse_decision
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
 
 ARMS = {"none": Arm(value="none"), "plain": Arm(value="A"), "guide": Arm(value="B", payload='{"order": ["guide"]}')}
-PURPOSES = {"personalize", "history"}
+PARTS = Parts(
+    purposes=frozenset({"personalize", "history"}),
+    models=frozenset({"promotion"}),
+    tables=frozenset(),
+    variables={},
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def flag(scored) -> DecisionRule:
 
 def parsed(rule: DecisionRule, **changes) -> DecisionRule:
     table = {key: value for key, value in (rule.as_table() | changes).items() if value is not None}
-    return parse_decision(Table(table, "decisions.home"), PURPOSES, frozenset({"promotion"}), {})
+    return parse_decision(Table(table, "decisions.home"), PARTS)
 
 
 def promoted(scored: DecisionRule, **offers) -> DecisionRule:

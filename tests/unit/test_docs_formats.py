@@ -31,6 +31,7 @@ from entrenous_consent.parsing import REQUIRED, Table
 from entrenous_consent.policy import AskedDecision, AskedFeature, Request, parse_policy
 from entrenous_consent.records import ConsentRecord
 from entrenous_consent.sqlite import SQLiteStore
+from entrenous_exporters.campaigns import parse_campaign
 from entrenous_exporters.readers import read_attributes, read_consent, read_events, read_moments
 from entrenous_exporters.rows import table_rows
 from entrenous_exporters.segmenting import load_starters
@@ -48,7 +49,7 @@ POLICY, SPEC, BUNDLE = (
 )
 SHIPPED_BUNDLE = files("entrenous.demo").joinpath("bundle.msgpack").read_bytes()
 OWN_NAMES = re.compile(
-    r"\.clip$|\.choice(\.|$)|\.costs$|\.shares$|\.posteriors(\.|$)|^models$|\.consent_mode$|\.with$|^mappings$|^webhooks$"
+    r"\.clip$|(\.|^)choice(\.|$)|\.costs$|\.shares$|\.posteriors(\.|$)|^models$|\.consent_mode$|\.with$|^mappings$|^webhooks$"
 )
 """Tables whose keys are the author's own: metrics, tranches, models, purposes, parts of a starter."""
 GETTERS = {
@@ -206,6 +207,18 @@ def test_the_example_specifications_show_every_key(asked: list[Asked]):
         parse_spec(block(kind).encode())
     ready_made = [call for call in asked if re.match(r"markers\.\w+_", call.path)]
     assert_shows_everything([call for call in asked if call not in ready_made])
+
+
+def test_every_key_of_a_campaign_is_described(asked: list[Asked]):
+    guide = (ROOT / "docs" / "merchandiser.md").read_text("utf-8")
+    text = re.findall(r"^```toml\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)[0]
+    grouped = text.replace("ramp = 0.5", 'ramp = 0.5\ngroup = "spring"\nslice = [0, 0.5]')
+    running = text.replace(
+        'phase = "test"', 'phase = "run"\nchoice = { cold = "none", undecided = "ten_off", hot = "none" }'
+    )
+    for one in (grouped, running):
+        parse_campaign(one.encode())
+    assert_described(SECTIONS["Campaign"], asked)
 
 
 def test_the_example_table_and_consent_are_read(tmp_path: Path):

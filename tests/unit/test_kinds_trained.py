@@ -4,80 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.decisions import agreeing
+from tests.kinds import TRIAL, dealt_rows, generated_rows, situation_spec, uplift_spec
 from tests.shop import Shop
 
-from entrenous.bundle import read_bundle
+from entrenous.bundle import encode_bundle, read_bundle
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.built import score
 from entrenous_exporters.card import read_card, render_page, render_text
-from entrenous_exporters.generated import CREATED, demo_inputs, generate_events
-from entrenous_exporters.rows import Rows, labelled_rows
-from entrenous_exporters.spec import TrainingSpec, parse_spec
-from entrenous_exporters.tables import open_backend
+from entrenous_exporters.generated import CREATED, demo_inputs
+from entrenous_exporters.rows import Rows
+from entrenous_exporters.spec import parse_spec
 from entrenous_exporters.train import Trained, train
-
-TRIAL = """
-[trial]
-arm = "segment"
-shares = { none = 0.5, ten_off = 0.25, free_delivery = 0.25 }
-method = "t"
-"""
-
-
-def spec_of(kind: str, **changes: str) -> TrainingSpec:
-    """Return the packaged specification with a decision of another kind."""
-    text = files("entrenous_exporters").joinpath("demo/generated.toml").read_text("utf-8")
-    cut = {
-        'purpose = "personalize"\npatterns': f'kind = "{kind}"\npurpose = "personalize"\npatterns',
-        'tranches = ["cold", "warm", "hot"]\nshares = [0.4, 0.4, 0.2]\n': "",
-        'choice = { cold = "ten_off", warm = "free_delivery", hot = "none" }\n': "",
-    } | changes
-    for old, new in cut.items():
-        assert old in text, old
-        text = text.replace(old, new, 1)
-    return parse_spec(text.encode())
-
-
-def uplift_spec() -> TrainingSpec:
-    costs = "costs = { ten_off = 0.02, free_delivery = 0.01 }\n"
-    return spec_of(
-        "uplift", **{"[split]": f"{TRIAL}\n[split]", 'default_arm = "none"\n': f'default_arm = "none"\n{costs}'}
-    )
-
-
-def situation_spec(count: int = 4) -> TrainingSpec:
-    text = files("entrenous_exporters").joinpath("demo/generated.toml").read_text("utf-8")
-    learner = text[text.index("[learner]") : text.index("[decision]")]
-    return spec_of(
-        "situation",
-        **{
-            learner: f'[learner]\nkind = "centroids"\nsituations = {count}\nk = 20\nseed = 1\n\n',
-            "holdout = 0.1": "holdout = 0.1\ndaily = true",
-        },
-    )
 
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    spec, _ = demo_inputs()
-    backend = open_backend()
-    tables = [backend.create_table(name, data, temp=True) for name, data in zip("em", generate_events(), strict=True)]
-    return labelled_rows(backend, spec, *tables)
+    return generated_rows()
 
 
 @pytest.fixture(scope="module")
 def dealt(rows: Rows) -> Rows:
-    """The same visits after a made-up test: ten off wins visits with few views, delivery those with many."""
-    chance = np.random.default_rng(5)
-    by_visitor = chance.choice(3, size=int(rows.visitors.max()) + 1, p=[0.5, 0.25, 0.25])
-    arm = by_visitor[rows.visitors]
-    few = np.nan_to_num(rows.x[:, 0]) <= 3
-    better = np.where(few, 0.6 * (arm == 1), 0.6 * (arm == 2))
-    return replace(rows, arm=arm.astype(np.int64), y=rows.y | (chance.random(len(arm)) < better))
+    return dealt_rows(rows)
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +116,22 @@ def test_two_visitors_at_the_same_product_get_what_suits_how_they_shop(shop: Sho
     deciding.observe("purchase", category="boots", value=9900, currency="EUR", time=shop.clock() - 9 * 86_400)
     answers = [visitor.decide("promotion", "fallback") for visitor in (discovering, deciding)]
     assert answers[0].tranche != answers[1].tranche
+    learnt = dict(rule.choice) | {answers[0].tranche: {"ten_off": 10_000}, answers[1].tranche: {"none": 10_000}}
+    decisions = {"promotion": replace(rule, choice=learnt, experiment=replace(rule.experiment, holdout=0))}
+    shop.bundle.write_bytes(encode_bundle(replace(manifest, decisions=decisions), situations.bundle.models))
+    shop.publish()
+    assert client.refresh().accepted
+    assert [one.decide("promotion", "fallback").value for one in (discovering, deciding)] == ["ten_off", "none"]
     assert {answer.tranche for answer in answers} <= set(rule.tranches)
     assert answers[0].margin is None
+
+
+def test_the_page_on_decisions_tells_the_figures_of_the_card(situations: Trained):
+    page = " ".join((Path(__file__).parents[2] / "docs" / "decisions.md").read_text("utf-8").split())
+    full, narrow = read_card(situations.card)["situations"]["patterns"]
+    rates = [f"{100 * rate:.0f}" for rate in full["reached"][1:]]
+    assert f"of their visits {', '.join(rates[:-1])} and {rates[-1]} % end in a purchase" in page
+    assert f"{100 * narrow['same_as_fullest']:.0f} % of the visits are put where they would have been" in page
 
 
 def test_every_shipped_kind_reads_back(uplift: Trained, situations: Trained):

@@ -14,11 +14,13 @@ from tests.unit.test_answer import REPORT, made
 from entrenous import demo
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.contributions import HOLDOUT
+from entrenous.decisions.offers import Offer
 from entrenous.reports import encode_report
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 from entrenous_evaluation import commands
-from entrenous_evaluation.learning.reading import named, rounds_of
+from entrenous_evaluation.learning.promotions import Couple
+from entrenous_evaluation.learning.reading import decision_of, named, rounds_of
 from entrenous_evaluation.learning.settings import parse_learning
 from entrenous_evaluation.warehouse import Warehouse
 from entrenous_exporters.deciding import Known, parse_deciding
@@ -173,6 +175,17 @@ def test_a_decision_is_named_where_several_have_an_experiment():
     for decisions, name in (({"a": RULE, "b": RULE}, ""), ({"a": alone}, ""), ({"a": RULE}, "b"), ({}, "")):
         with pytest.raises(Malformed, match="one decision with an experiment"):
             named(decisions, name)
+
+
+def test_offers_of_a_manifest_are_couples_and_the_memory_is_asked_for():
+    offer = Offer(amount=1_000, threshold=10_000, currency="EUR", valid_days=7, personalised=True, notice={})
+    known = {RULE.tranches[0]: {ARMS[0]: (0.1, 0.01)}}
+    arms = dict(RULE.arms) | {ARMS[-1]: replace(RULE.arms[ARMS[-1]], offer=offer)}
+    rule = replace(RULE, arms=arms, posteriors=known)
+    decision = decision_of("promotion", rule, {}, remembered=True)
+    assert decision.couples == {ARMS[-1]: Couple(threshold=10_000, amount=1_000)}
+    assert decision.posteriors == known
+    assert decision_of("promotion", rule, {}, remembered=False).posteriors == {}
 
 
 def test_settings_with_an_unknown_key_are_refused(place: Path):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from entrenous.item_table import MOST_ITEMS, ItemTable, Mixing, parse_item_table
+from entrenous.recommending.item_table import MOST_ITEMS, ItemTable, Mixing, parse_item_table
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
 from entrenous_exporters.recommend import Visits, learn_items, ranked

@@ -69,6 +69,6 @@ def rounds_of(reports: Iterable[CrowdReport]) -> list[Cells]:
         cells = found.setdefault((report.until, report.bundle, report.bundle_version), {})
         for (arm, tranche, _), values in report.cells.items():
             if tranche and values is not None:
-                sums, key = sums_of(report, values), (tranche, arm)
+                sums, key = sums_of(report.metrics, report.mechanism, values), (tranche, arm)
                 cells[key] = cells[key] + sums if key in cells else sums
     return [cells for cells in found.values() if cells]

@@ -17,7 +17,7 @@ from entrenous_consent.pseudonyms import BUCKETS
 
 __all__ = ["Posterior", "best_probabilities", "shares_of"]
 
-_REACH, _STEPS = 9.0, 400
+_REACH, _STEPS = 6.5, 288
 
 Posterior = tuple[float, float]
 """Mean and standard deviation of what an arm brings a visitor."""

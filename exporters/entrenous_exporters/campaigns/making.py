@@ -40,6 +40,7 @@ def decision_of(campaign: Campaign, spec: TrainingSpec, place: str = "campaign")
         experiment=campaign.experiment,
         cap=campaign.cap,
         costs=(),
+        posteriors=None,
         targeting=_rule(_within(campaign), spec, f"{place}: targeting"),
         exclude=_rule(campaign.exclude, spec, f"{place}: exclude"),
     )

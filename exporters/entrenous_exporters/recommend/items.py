@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous.item_table import MOST_ITEMS, MOST_SUCCESSORS, ItemTable, Mixing
+from entrenous.recommending.item_table import MOST_ITEMS, MOST_SUCCESSORS, ItemTable, Mixing
 from entrenous_consent.errors import Malformed
 
 __all__ = ["Visits", "learn_items"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from entrenous.item_table import ItemTable
+from entrenous.recommending.item_table import ItemTable
 from entrenous_consent.errors import Malformed
 
 __all__ = ["Ranking", "ranked"]

@@ -12,6 +12,7 @@ uplift       tranches - 1        of what each action adds, less its cost, the gr
                                  above 0
 situation    tranches            the one whose margin is the greatest; of equals the first
 rule         0                   the only one
+recommend    0                   the only one; its arms are strategies
 ===========  ==================  ===================================================================================
 
 A choice of several arms is drawn by chance, under the key of the decision's experiment. *Thompson sampling* is a choice
@@ -32,6 +33,7 @@ import numpy as np
 from entrenous.contributions import HOLDOUT
 from entrenous.decisions.offers import Offer, check_offers, parse_offer
 from entrenous.decisions.payloads import check_payload
+from entrenous.recommending.strategy import Recommending, parse_recommending
 from entrenous.targeting import Variable, read_tree
 from entrenous_consent.parsing import Table
 from entrenous_consent.pseudonyms import BUCKETS
@@ -44,6 +46,7 @@ __all__ = [
     "Cap",
     "DecisionRule",
     "Experiment",
+    "Parts",
     "Pattern",
     "Posterior",
     "parse_arms",
@@ -52,12 +55,13 @@ __all__ = [
     "parse_posteriors",
 ]
 
-KINDS = ("promotion", "propensity", "rule", "situation", "uplift")
+KINDS = ("promotion", "propensity", "recommend", "rule", "situation", "uplift")
 MOST_PATTERNS = 8
 MOST_TOLERANCE = 2.0**-10
 _MOST_TRANCHES = 100
 _PAYLOAD_LIMIT = 8 << 10
 _CUT = ("promotion", "propensity")
+_UNSCORED = ("recommend", "rule")
 
 Shares = Mapping[str, int]
 """Arm to its share of 10,000."""
@@ -172,6 +176,7 @@ class DecisionRule:
         default_arm: the arm of the holdout, and of a visitor who is capped or not eligible.
         posteriors: by tranche, what is known of its arms; shown to whoever asks, and the prior of the next bundle.
         targeting: the rule for who it is for, None for everyone. exclude: the one for who is left out, None for nobody.
+        recommending: what its arms make lists of, None for other kinds.
     """
 
     kind: str
@@ -189,6 +194,7 @@ class DecisionRule:
     posteriors: Mapping[str, Mapping[str, Posterior]] | None = None
     targeting: tuple[Any, ...] | None = None
     exclude: tuple[Any, ...] | None = None
+    recommending: Recommending | None = None
 
     @property
     def width(self) -> int:
@@ -232,39 +238,50 @@ class DecisionRule:
         for key, tree in (("targeting", self.targeting), ("exclude", self.exclude)):
             if tree is not None:
                 table[key] = tree
+        if self.recommending is not None:
+            table["recommending"] = self.recommending.as_table()
         return table
 
 
 def width_of(kind: str, tranches: int) -> int:
     """Return how many margins each pattern of a decision has."""
-    return {"rule": 0, "situation": tranches, "uplift": tranches - 1}.get(kind, 1)
+    return {"recommend": 0, "rule": 0, "situation": tranches, "uplift": tranches - 1}.get(kind, 1)
 
 
-def parse_decision(
-    table: Table, purposes: set[str], models: frozenset[str], variables: Mapping[str, Variable]
-) -> DecisionRule:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a decision may refer to.
+
+    Attributes:
+        purposes: of the features. models, tables: their names. variables: what rules may read.
+    """
+
+    purposes: frozenset[str]
+    models: frozenset[str]
+    tables: frozenset[str]
+    variables: Mapping[str, Variable]
+
+
+def parse_decision(table: Table, parts: Parts) -> DecisionRule:
     """Return the decision in a manifest's table.
-
-    Args:
-        purposes: of the features. models: their names. variables: what rules may read.
 
     Raises:
         Malformed: a key that the kind does not have, a value out of bounds, or parts that contradict each other.
     """
-    kind = table.choice("kind", KINDS)
+    kind, variables = table.choice("kind", KINDS), parts.variables
     tranches = table.names("tranches", longest=_MOST_TRANCHES)
-    if not tranches or (kind == "rule" and len(tranches) > 1) or (kind == "uplift" and len(tranches) < 2):
-        raise table.refuse("tranches", f"is not what {kind} needs", "a rule has one, uplift two or more, others some")
+    if not tranches or (kind in _UNSCORED and len(tranches) > 1) or (kind == "uplift" and len(tranches) < 2):
+        raise table.refuse("tranches", f"is not what {kind} needs", "rule and recommend have one, uplift two or more")
     scored = width_of(kind, len(tranches)) > 0
     arms = parse_arms(table, lambda entry: _read_payload(entry, variables))
     experiment = _experiment(table.table("experiment")) if table.has("experiment") else None
     rule = DecisionRule(
         kind=kind,
         purpose=table.name("purpose"),
-        model=table.choice("model", models) if scored else "",
+        model=table.choice("model", parts.models) if scored else "",
         tolerance=table.number("tolerance", least=0, most=MOST_TOLERANCE) if scored else 0.0,
         tranches=tranches,
-        patterns=_patterns(table, len(tranches) - 1 if kind in _CUT else 0, purposes) if scored else (),
+        patterns=_patterns(table, len(tranches) - 1 if kind in _CUT else 0, parts.purposes) if scored else (),
         arms=arms,
         choice=_choice(table, tranches, arms, drawn=experiment is not None),
         default_arm=table.choice("default_arm", arms),
@@ -274,6 +291,9 @@ def parse_decision(
         posteriors=parse_posteriors(table, tranches, arms) if table.has("posteriors") else None,
         targeting=_rule(table, "targeting", variables),
         exclude=_rule(table, "exclude", variables),
+        recommending=parse_recommending(table.table("recommending"), arms, parts.tables, variables)
+        if kind == "recommend"
+        else None,
     )
     if kind == "promotion":
         check_offers({name: arm.offer for name, arm in arms.items()}, rule.default_arm, table)
@@ -319,7 +339,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _patterns(table: Table, cuts: int, purposes: set[str]) -> tuple[Pattern, ...]:
+def _patterns(table: Table, cuts: int, purposes: frozenset[str]) -> tuple[Pattern, ...]:
     patterns = tuple(
         _pattern(entry, i, cuts, purposes) for i, entry in enumerate(table.tables("patterns", longest=MOST_PATTERNS))
     )
@@ -328,7 +348,7 @@ def _patterns(table: Table, cuts: int, purposes: set[str]) -> tuple[Pattern, ...
     return patterns
 
 
-def _pattern(table: Table, column: int, count: int, known: set[str]) -> Pattern:
+def _pattern(table: Table, column: int, count: int, known: frozenset[str]) -> Pattern:
     purposes = table.names("purposes")
     if list(purposes) != sorted(purposes) or not known.issuperset(purposes):
         raise table.refuse("purposes", "is not a sorted list of the features' purposes")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from entrenous.decision import Basis
 from entrenous.decisions.draws import SIDES, Drawing
 from entrenous.decisions.form import Cap, DecisionRule, Pattern
 from entrenous.features import Feature
+from entrenous.recommending.shelves import Wares
 from entrenous.reports import segment_of
 from entrenous.scorer import Scorer
 from entrenous.targeting import Gate, Narrowed
@@ -141,6 +142,7 @@ class Compiler:
 
     Attributes:
         scorers: by model. drawings: by decision, where it has an experiment. gates: by decision, where it has rules.
+        wares: by decision that recommends.
     """
 
     manifest: Manifest
@@ -148,6 +150,7 @@ class Compiler:
     scorers: Mapping[str, Scorer]
     drawings: Mapping[str, Drawing]
     gates: Mapping[str, Gate]
+    wares: Mapping[str, Wares] = field(default_factory=dict)
 
     def routes(self, granted: frozenset[str], *, chosen: bool = True) -> dict[str, Route | None]:
         """Return, for each decision, the route of a visitor who granted this; None where consent is missing.
@@ -164,6 +167,8 @@ class Compiler:
         gate = self.gates[name].within(granted) if name in self.gates else None
         ruled = (gate.purposes if gate else frozenset[str]()) | {rule.purpose}
         read = frozenset(pattern.purposes) if pattern else frozenset[str]()
+        if name in self.wares:
+            read = self.wares[name].purposes(granted)
         scored = _Read(ruled | read, self._withheld(name, pattern.purposes if pattern else granted, granted))
         unscored = _Read(ruled, self._withheld(name, granted, granted))
         drawing = self.drawings.get(name)
