@@ -63,5 +63,5 @@ def test_what_ships_is_coarse_and_nobodys_own_row():
 
 def test_nobody_left_no_situation():
     x, y, visitors = visits(0, 0)
-    with pytest.raises(Malformed, match="none that 5 visitors make up|no column"):
+    with pytest.raises(Malformed, match=r"none that 5 visitors make up|no column"):
         find_situations(x[:8], y[:8], visitors[:8] // 4, [0, 0, 0], positions=[0, 1, 2], count=3, k=K, seed=0)
