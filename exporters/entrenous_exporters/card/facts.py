@@ -140,7 +140,7 @@ def facts_of(
 
 def _shape(spec: TrainingSpec) -> dict[str, Any]:
     """Return what a search found: what learns each pattern in the learner's place, and the step of the leaves."""
-    told = ("trees", "leaves", "learning_rate", "min_rows_leaf", "bins")
+    told = ("trees", "leaves", "learning_rate", "min_rows_leaf", "bins", "calibration")
     return {
         "step": spec.step,
         "patterns": [{key: getattr(spec.learner_of(one), key) for key in told} for one in spec.decision.patterns],
