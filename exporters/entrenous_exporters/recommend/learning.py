@@ -29,7 +29,7 @@ from entrenous_exporters.recommend.spec import Following, RecommendSpec
 from entrenous_exporters.recommend.strategies import CATALOGUE, SUCCESSORS
 from entrenous_exporters.train import Trained, check_permitted, manifest_of, refuse
 
-__all__ = ["MIXINGS", "catalogue_of", "choose_mixing", "train_recommend"]
+__all__ = ["MIXINGS", "catalogue_of", "choose_mixing", "popular_items", "train_recommend"]
 
 MIXINGS = tuple(
     Mixing(fading=fading, own=own, own_fading=faded)
@@ -104,10 +104,10 @@ def catalogue_of(items: Items, looks: Looks, *, k: int, integers: bool) -> Catal
     Of items that as many visitors looked at, the lower number goes first.
     """
     count = len(items.ids)
-    by_region = {
-        name: _popular(looks.items[looks.regions == i], looks.visitors[looks.regions == i], count, k)[:_MOST_IN_REGION]
-        for i, name in enumerate(looks.names)
-    }
+    by_region = {}
+    for i, name in enumerate(looks.names):
+        there = looks.regions == i
+        by_region[name] = popular_items(looks.items[there], looks.visitors[there], count, k)[:_MOST_IN_REGION]
     regions = {name: order for name, order in by_region.items() if order and len(name) <= 64}
     if len(regions) > MOST_REGIONS:
         what = f"names {len(regions):,} regions with popular items, and at most {MOST_REGIONS} ship"
@@ -116,13 +116,18 @@ def catalogue_of(items: Items, looks: Looks, *, k: int, integers: bool) -> Catal
         ids=items.ids,
         integers=integers,
         attributes=items.attributes,
-        popular=_popular(looks.items, looks.visitors, count, k),
+        popular=popular_items(looks.items, looks.visitors, count, k),
         regions=regions,
         margins=items.margins,
     )
 
 
-def _popular(items: NDArray[np.int64], visitors: NDArray[np.int64], count: int, k: int) -> list[int]:
+def popular_items(items: NDArray[np.int64], visitors: NDArray[np.int64], count: int, k: int) -> list[int]:
+    """Return the items that `k` distinct visitors looked at, those of most visitors first, of as many the lower number.
+
+    Args:
+        items, visitors: int64 [N], who looked at what. count: how many items there are.
+    """
     made = np.unique(np.stack([items, visitors]), axis=1)[0]
     many = np.bincount(made, minlength=count)
     order = np.lexsort((np.arange(count), -many))
