@@ -22,6 +22,7 @@ BASELINES = {
     "gate": "test_decision_with_and_without_the_gate",
     "targeting": "test_identity_call_beside_rules",
     "lifetime": "test_identity_call_beside_lifetime",
+    "recommend": "test_identity_call_beside_lists",
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from entrenous.bundle import encode_bundle, read_bundle
@@ -94,3 +96,91 @@ def stock(
     manifest = replace(read.manifest, decisions={"home_list": rule}, context=context, features=schema)
     tables = {"shop": catalogue().encode(), "next": successors().encode()}
     shop.bundle.write_bytes(encode_bundle(manifest, {}, tables))
+
+
+SPEC = """
+format = 1
+name = "demo_promotions"
+version = 2
+lifetime_days = 30
+
+[data]
+looks = "looks.csv"
+catalogue = "items.csv"
+visitor = "visitor"
+region = "region"
+attributes = ["category", "colour"]
+margin = "margin"
+
+[recommend]
+k = 5
+
+[[features]]
+name = "visit_taste_30d"
+kind = "top"
+event = "view_item"
+field = "category"
+values = ["slippers", "sandals", "bags"]
+window = 30
+purpose = "personalize"
+category = "user.behavior.browsing_history"
+source = "first_party"
+retention_days = 30
+
+[decision]
+kind = "recommend"
+name = "home_list"
+purpose = "personalize"
+default_arm = "best_sellers"
+spread = "category"
+
+[decision.choice]
+everyone = "smart"
+
+[decision.arms.smart]
+[decision.arms.best_sellers]
+
+[decision.strategies.smart]
+sequence = 1.0
+affinity = 0.3
+most = 4
+
+[decision.strategies.best_sellers]
+popular = 1.0
+
+[decision.tastes]
+visit_taste_30d = "category"
+
+[[decision.merchandising]]
+action = "bury"
+attribute = "colour"
+value = "red"
+when = 'visit_taste_30d == "sandals"'
+"""
+
+
+def write_files(folder: Path, **changes: str) -> Path:
+    """Write a specification, its catalogue and its visits; return where the specification is.
+
+    Sixty visitors look at two or three items of one category, in the north or the south; seven of them did not grant
+    `improve`. The last one, who did, looks a hundred times at `secret`, and from there at `atlas`.
+
+    Args:
+        changes: files by name without its ending, in place of these.
+    """
+    chance = random.Random(6)
+    by_category = {name: [one for one, (kind, _) in ITEMS.items() if kind == name] for name in CATEGORIES}
+    looks = ["visitor,time,item,region,improve"]
+    for visitor in range(60):
+        category = CATEGORIES[visitor % 3]
+        for step, item in enumerate(chance.choices(by_category[category], k=3)):
+            where, improve = ("north", "south")[visitor % 2], str(visitor % 9 != 4).lower()
+            looks.append(f"v{visitor},{1_790_000_000 + step},{item},{where},{improve}")
+    for step in range(100):
+        looks.append(f"loud,{1_790_000_000 + step},{('secret', 'atlas')[step % 2]},island,true")
+    items = ["item,category,colour,margin", "secret,bags,red,"]
+    items += [f"{item},{category},{colour},30" for item, (category, colour) in ITEMS.items()]
+    written = {"spec": SPEC, "looks": "\n".join(looks), "items": "\n".join(items)} | changes
+    for name, text in written.items():
+        (folder / f"{name}.{'toml' if name == 'spec' else 'csv'}").write_text(text + "\n")
+    return folder / "spec.toml"

@@ -41,7 +41,7 @@ def demo(commands: Commands) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     from entrenous_exporters.card import read_card  # noqa: PLC0415 — scikit-learn takes a second to import
     from entrenous_exporters.card.sections import sections, title  # noqa: PLC0415
-    from entrenous_exporters.spec import read_spec  # noqa: PLC0415
+    from entrenous_exporters.spec import read_either  # noqa: PLC0415
     from entrenous_exporters.workshop import train_files  # noqa: PLC0415
 
     console = Console()
@@ -64,7 +64,7 @@ def _train(arguments: argparse.Namespace) -> int:
     for row in table.rows:
         shown.add_row(*row)
     console.print(shown)
-    for name, need in read_spec(arguments.spec).without.items():
+    for name, need in read_either(arguments.spec).without.items():
         console.print(f"left out: {name} needs {need}", soft_wrap=True)
     card = arguments.out.with_suffix(".card.html").name
     console.print(f"{arguments.out}: {len(trained.data):,} bytes; the card: {card}", soft_wrap=True)

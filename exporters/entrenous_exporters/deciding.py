@@ -28,9 +28,11 @@ from entrenous.decisions.form import (
 )
 from entrenous.decisions.offers import check_offers
 from entrenous.decisions.payloads import check_payload
+from entrenous.recommending.strategy import Recommending
 from entrenous.targeting import LONGEST_RULE, Variable
 from entrenous_consent.parsing import Table
 from entrenous_consent.pseudonyms import BUCKETS
+from entrenous_exporters.recommend.strategies import parse_strategies
 from entrenous_exporters.segmenting import Segments, read_rule
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["DecisionSpec", "parse_deciding", "parse_experiment", "shares_of"]
 
 _RAMP = 1.0
+_UNSCORED = ("recommend", "rule")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class DecisionSpec:
         shares: of the tranches, where they are cut; empty otherwise. costs: of an uplift's actions.
         posteriors: by tranche, then arm, what reports have taught, None where nobody said.
         targeting: the rule for who it is for, None for everyone. exclude: the one for who is left out, None for nobody.
+        recommending: what its arms make lists of, None for other kinds.
     """
 
     name: str
@@ -67,6 +71,7 @@ class DecisionSpec:
     posteriors: Mapping[str, Mapping[str, Posterior]] | None = None
     targeting: Written | None
     exclude: Written | None
+    recommending: Recommending | None = None
 
     def rule(self, *, model: str, tolerance: float, cuts: Sequence[tuple[float, ...]]) -> DecisionRule:
         """Return the decision as a manifest states it.
@@ -92,6 +97,7 @@ class DecisionSpec:
             posteriors=self.posteriors,
             targeting=self.targeting.tree if self.targeting else None,
             exclude=self.exclude.tree if self.exclude else None,
+            recommending=self.recommending,
         )
 
 
@@ -118,7 +124,7 @@ def parse_deciding(table: Table, known: Known) -> DecisionSpec:
     """
     kind = table.choice("kind", KINDS, "propensity")
     tranches, shares = _tranches(table, kind, known)
-    patterns = _patterns(table, known.purposes) if kind != "rule" else ()
+    patterns = _patterns(table, known.purposes) if kind not in _UNSCORED else ()
     arms = parse_arms(table, lambda entry: _payload(entry, known.variables))
     experiment = parse_experiment(table.table("experiment")) if table.has("experiment") else None
     spec = DecisionSpec(
@@ -137,6 +143,7 @@ def parse_deciding(table: Table, known: Known) -> DecisionSpec:
         posteriors=parse_posteriors(table, tranches, arms) if table.has("posteriors") else None,
         targeting=_rule(table, "targeting", known),
         exclude=_rule(table, "exclude", known),
+        recommending=parse_strategies(table, arms, known.variables, known.segments) if kind == "recommend" else None,
     )
     if kind == "promotion":
         check_offers({name: arm.offer for name, arm in arms.items()}, spec.default_arm, table)
@@ -152,7 +159,7 @@ def _rule(table: Table, key: str, known: Known) -> Written | None:
 
 def _tranches(table: Table, kind: str, known: Known) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Return the tranches' names, from low to high, and the share of visitors that each is to hold."""
-    if kind == "rule":
+    if kind in _UNSCORED:
         return ("everyone",), ()
     if kind in ("situation", "uplift"):
         return known.tranches, ()

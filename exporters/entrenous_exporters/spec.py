@@ -6,9 +6,10 @@ Parsed once, every unknown key refused; `docs/formats.md` describes it. Paths ar
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from entrenous.events import EVENT_NAMES, LARGEST, NUMBER_FIELDS
 from entrenous.features import ANY, DERIVED, LATEST, Feature, parse_schema
@@ -19,6 +20,7 @@ from entrenous.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import REQUIRED, Table
 from entrenous_exporters.deciding import DecisionSpec, Known, parse_deciding
+from entrenous_exporters.recommend.spec import RecommendSpec, parse_recommend
 from entrenous_exporters.segmenting import Segments, read_triggers
 
 __all__ = [
@@ -31,8 +33,11 @@ __all__ = [
     "TrainingSpec",
     "TrialSpec",
     "parse_spec",
+    "read_either",
     "read_spec",
 ]
+
+Spec = TypeVar("Spec")
 
 LEARNERS = ("centroids", "extra_trees", "hist_gradient_boosting", "lightgbm", "logistic", "random_forest", "xgboost")
 """scikit-learn's, but for lightgbm, xgboost and our centroids, which find situations."""
@@ -199,9 +204,16 @@ def read_spec(path: Path) -> TrainingSpec:
     Raises:
         Missing: there is no such file. Malformed: as `parse_spec`.
     """
-    if not path.is_file():
-        raise Missing("is not there", place=str(path), remedy="check the path")
-    return parse_spec(path.read_bytes(), place=path.name)
+    return parse_spec(_bytes(path), place=path.name)
+
+
+def read_either(path: Path) -> TrainingSpec | RecommendSpec:
+    """Return the specification in the file at `path`: of a model, or, where it has `[recommend]`, of lists.
+
+    Raises:
+        Missing: there is no such file. Malformed: as `parse_spec`, or `parse_recommend`.
+    """
+    return _placed(_bytes(path), path.name, lambda top: parse_recommend(top) if top.has("recommend") else _parse(top))
 
 
 def parse_spec(data: bytes, *, place: str = "spec") -> TrainingSpec:
@@ -210,6 +222,16 @@ def parse_spec(data: bytes, *, place: str = "spec") -> TrainingSpec:
     Raises:
         Malformed: not TOML, an unknown or missing key, a value out of bounds, patterns or shares that do not fit.
     """
+    return _placed(data, place, _parse)
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise Missing("is not there", place=str(path), remedy="check the path")
+    return path.read_bytes()
+
+
+def _placed(data: bytes, place: str, parse: Callable[[Table], Spec]) -> Spec:
     if len(data) > _LIMIT:
         raise Malformed(f"is longer than {_LIMIT} bytes", place=place)
     try:
@@ -217,7 +239,7 @@ def parse_spec(data: bytes, *, place: str = "spec") -> TrainingSpec:
     except (ValueError, RecursionError) as error:
         raise Malformed(f"is not TOML in UTF-8 ({error})", place=place, remedy="mend that line") from error
     try:
-        return _parse(top)
+        return parse(top)
     except Malformed as error:
         raise Malformed(error.what, place=f"{place}: {error.place}", remedy=error.remedy) from error
 
@@ -267,6 +289,8 @@ def _check_kind(spec: TrainingSpec, top: Table) -> None:
     kind, learner = spec.decision.kind, spec.learner.kind
     if kind == "rule":
         raise top.refuse("decision.kind", "is learnt from nothing", "write it as a campaign, and leave the score out")
+    if kind == "recommend":
+        raise top.refuse("decision.kind", "is learnt from visits", "add [recommend], and leave out learner and label")
     if (kind == "situation") != (learner == "centroids"):
         raise top.refuse("learner.kind", f"is {learner} for {kind}", "only situations are found by centroids")
     if (kind == "uplift") != (spec.trial is not None):

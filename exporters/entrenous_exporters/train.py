@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from entrenous.bundle import BUNDLE_LIMIT, Bundle, Manifest, encode_bundle, read_bundle
 from entrenous.decisions.form import DecisionRule
@@ -31,7 +31,10 @@ from entrenous_exporters.suspicion import suspect
 from entrenous_exporters.trees import Ensemble
 from entrenous_exporters.uplift.judging import judge_uplift
 
-__all__ = ["Rows", "Trained", "make_bundle", "train"]
+if TYPE_CHECKING:
+    from entrenous_exporters.recommend.spec import RecommendSpec
+
+__all__ = ["Rows", "Trained", "check_permitted", "make_bundle", "manifest_of", "refuse", "train"]
 
 _FOLD_GATE_ROWS = 2_000
 
@@ -158,16 +161,18 @@ def make_bundle(
         Forbidden: the policy does not permit it; every refusal is named. Malformed: it would be too large.
     """
     cuts, tolerance = built.cuts, built.tolerance
-    manifest = _manifest(spec, cuts, tolerance, created=created, card=sha256(card).digest())
+    manifest = manifest_of(spec, cuts, tolerance, created=created, card=sha256(card).digest())
     manifest = replace(manifest, decisions={**also, **manifest.decisions})
-    _refuse(policy.permits(manifest.request()), manifest)
+    refuse(policy.permits(manifest.request()), manifest)
     data = encode_bundle(manifest, {spec.decision.name: built.model})
     if len(data) > BUNDLE_LIMIT:
         raise Malformed(f"is larger than {BUNDLE_LIMIT} bytes", place=f"bundle {spec.name}", remedy="use fewer trees")
     return data
 
 
-def check_permitted(spec: TrainingSpec, policy: PrivacyPolicy, campaigns: Sequence[DecisionSpec] = ()) -> None:
+def check_permitted(
+    spec: TrainingSpec | RecommendSpec, policy: PrivacyPolicy, campaigns: Sequence[DecisionSpec] = ()
+) -> None:
     """Refuse a specification whose bundle the policy would not permit.
 
     Raises:
@@ -177,7 +182,7 @@ def check_permitted(spec: TrainingSpec, policy: PrivacyPolicy, campaigns: Sequen
     names = [one.name for one in decisions]
     if len(set(names)) != len(names):
         raise Malformed("names a decision twice", place=", ".join(names), remedy="give each campaign a name of its own")
-    manifest = _manifest(spec, ((),) * len(spec.decision.patterns), 0.0, created=0, card=b"")
+    manifest = manifest_of(spec, ((),) * len(spec.decision.patterns), 0.0, created=0, card=b"")
     also = {one.name: one.rule(model="", tolerance=0.0, cuts=((),) * len(one.patterns)) for one in campaigns}
     manifest = replace(manifest, decisions={**also, **manifest.decisions})
     for name, rule in manifest.decisions.items():
@@ -194,18 +199,33 @@ def check_permitted(spec: TrainingSpec, policy: PrivacyPolicy, campaigns: Sequen
     ]
     said = frozenset(refusal.line for refusal in placed)
     lines = [f"{refusal.place}: {refusal.line}" for refusal in placed]
-    _refuse([*lines, *(line for line in policy.permits(request) if line not in said)], manifest)
+    refuse([*lines, *(line for line in policy.permits(request) if line not in said)], manifest)
 
 
-def _refuse(refusals: Sequence[str], manifest: Manifest) -> None:
+def refuse(refusals: Sequence[str], manifest: Manifest) -> None:
+    """Refuse a bundle for what the policy says of it, if that is anything.
+
+    Raises:
+        Forbidden: every refusal is named.
+    """
     if refusals:
         remedy = "change the spec, or ask the DPO to sign a policy that permits it"
         raise Forbidden("; ".join(refusals), place=f"bundle {manifest.name}", remedy=remedy)
 
 
-def _manifest(
-    spec: TrainingSpec, cuts: Sequence[tuple[float, ...]], tolerance: float, *, created: int, card: bytes
+def manifest_of(
+    spec: TrainingSpec | RecommendSpec,
+    cuts: Sequence[tuple[float, ...]],
+    tolerance: float,
+    *,
+    created: int,
+    card: bytes,
 ) -> Manifest:
+    """Return the manifest of a specification, without what it vouches for.
+
+    Args:
+        cuts: of each pattern's margin. tolerance: of the margins. card: the SHA-256 of the model card.
+    """
     decision = spec.decision
     return Manifest(
         name=spec.name,
@@ -213,7 +233,11 @@ def _manifest(
         created=created,
         expires=created + spec.lifetime_days * 86_400,
         features=spec.features,
-        decisions={decision.name: decision.rule(model=decision.name, tolerance=tolerance, cuts=cuts)},
+        decisions={
+            decision.name: decision.rule(
+                model=decision.name if decision.patterns else "", tolerance=tolerance, cuts=cuts
+            )
+        },
         models={},
         card=card,
         public_research_data=spec.source.public_research_data,

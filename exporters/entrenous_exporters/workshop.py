@@ -14,8 +14,11 @@ from entrenous_exporters.campaigns import decision_of, read_campaign
 from entrenous_exporters.card import read_card, render_page, render_text
 from entrenous_exporters.logs import LogReport, read_log
 from entrenous_exporters.readers import complete_journey, read_attributes, read_moments, trips
+from entrenous_exporters.recommend.learning import train_recommend
+from entrenous_exporters.recommend.reading import read_items, read_looks
+from entrenous_exporters.recommend.spec import RecommendSpec
 from entrenous_exporters.rows import Rows, is_file, labelled_rows, table_rows
-from entrenous_exporters.spec import TrainingSpec, read_spec
+from entrenous_exporters.spec import TrainingSpec, read_either
 from entrenous_exporters.tables import open_backend
 from entrenous_exporters.train import Trained, train
 
@@ -47,17 +50,26 @@ def train_files(
     Raises:
         Missing, Malformed, Forbidden: with the place; nothing is written then.
     """
-    spec = read_spec(spec_path)
+    spec = read_either(spec_path)
     if not policy_path.is_file():
         raise Missing("is not there", place=str(policy_path), remedy="check --policy")
     if not out.parent.is_dir():  # said now rather than after the training
         raise Missing("is not a directory", place=str(out.parent), remedy="make it, or check --out")
     policy = parse_policy(policy_path.read_bytes(), place=policy_path.name)
-    wanted = [decision_of(read_campaign(path), spec, path.name) for path in campaigns]
+    when = created if created is not None else int(time.time())
     backend: Any = open_backend(threads=2)
+    if isinstance(spec, RecommendSpec):
+        if campaigns:
+            raise Malformed("has no score that campaigns go by", place=spec_path.name, remedy="leave --campaign out")
+        progress("reading visits and items")
+        items = read_items(backend, spec_path.parent / spec.source.catalogue, spec.source)
+        looks = read_looks(backend, spec_path.parent / spec.source.looks, spec.source, items)
+        trained = train_recommend(spec, policy, items, looks, created=when, progress=progress)
+        write_trained(out, trained)
+        return trained
+    wanted = [decision_of(read_campaign(path), spec, path.name) for path in campaigns]
     progress("computing features at each moment")
     rows = rows_of(backend, spec, spec_path, tell)
-    when = created if created is not None else int(time.time())
     trained = train(spec, policy, rows, created=when, campaigns=wanted, progress=progress)
     write_trained(out, trained)
     return trained

@@ -19,11 +19,14 @@ from typing import Any
 
 import onnx
 import pytest
+from tests.recommending import deciding, stock
+from tests.shop import Shop
 
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, LARGEST, LONGEST, NUMBER_FIELDS
 from entrenous.features import INTERPRETATIONS, interpret
 from entrenous.features.declare import KINDS
+from entrenous.recommending.strategy import Merchandising, Strategy
 from entrenous_consent.audit import KINDS as AUDIT_KINDS
 from entrenous_consent.keys import Keyring, MemoryKeyProvider
 from entrenous_consent.packing import unpack
@@ -35,7 +38,7 @@ from entrenous_exporters.campaigns import parse_campaign
 from entrenous_exporters.readers import read_attributes, read_consent, read_events, read_moments
 from entrenous_exporters.rows import table_rows
 from entrenous_exporters.segmenting import load_starters
-from entrenous_exporters.spec import parse_spec
+from entrenous_exporters.spec import parse_spec, read_either
 from entrenous_exporters.tables import open_backend
 
 ROOT = Path(__file__).parents[2]
@@ -207,6 +210,27 @@ def test_the_example_specifications_show_every_key(asked: list[Asked]):
         parse_spec(block(kind).encode())
     ready_made = [call for call in asked if re.match(r"markers\.\w+_", call.path)]
     assert_shows_everything([call for call in asked if call not in ready_made])
+
+
+OWN_PATHS = re.compile(r"\.(tastes|regions)$|^tables$|recommending\.strategies$")
+
+
+def test_every_key_of_a_specification_of_lists_is_described(asked: list[Asked], tmp_path: Path):
+    (tmp_path / "spec.toml").write_text(block("toml recommend spec"))
+    assert read_either(tmp_path / "spec.toml").decision.recommending is not None
+    assert_described(SPEC + SECTIONS["Recommending"], [call for call in asked if not OWN_PATHS.search(call.path)])
+
+
+def test_every_key_of_a_bundle_that_recommends_is_described(asked: list[Asked], shop: Shop):
+    boost = Merchandising(action="boost", attribute="colour", value="red", factor=2.0)
+    pin = Merchandising(action="pin", items=("atlas",))
+    stock(shop, deciding(shop, boost, pin, smart=Strategy(popular=1.0)))
+    asked.clear()
+    read_bundle(shop.bundle.read_bytes())
+    section = "".join(SECTIONS[title] for title in ("Bundle and manifest", "Recommending", "Item table", "Catalogue"))
+    calls = [call for call in asked if not OWN_PATHS.search(call.path) and "features" not in call.path]
+    assert {call.key for call in calls} >= {"recommending", "successors", "shared", "counts", "factor"}
+    assert_described(section, calls)
 
 
 def test_every_key_of_a_campaign_is_described(asked: list[Asked]):

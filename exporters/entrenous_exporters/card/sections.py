@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from entrenous_exporters.card.kinds import situation_sections, situation_title, uplift_sections, uplift_title
+from entrenous_exporters.card.lists import list_sections, list_title
 from entrenous_exporters.card.speech import LANGUAGES, Section, count, figure, percent, purposes, say
 
 __all__ = ["LANGUAGES", "Section", "percent", "purposes", "sections", "title"]
@@ -15,6 +16,8 @@ Facts = Mapping[str, Any]
 
 def title(facts: Facts, language: str) -> str:
     """Return the card in one sentence."""
+    if "recommend" in facts:
+        return list_title(facts, language)
     if "uplift" in facts:
         return uplift_title(facts, language)
     if "situations" in facts:
@@ -45,6 +48,8 @@ def sections(facts: Facts, language: str) -> tuple[Section, ...]:
     Args:
         facts: from `entrenous_exporters.card.read_card`. language: one of `LANGUAGES`.
     """
+    if "recommend" in facts:
+        return list_sections(facts, language)
     after = (_nobody, _exact, _features, _groups, _left_out, _withdrawal, _made)
     kind = [
         *(uplift_sections(facts, language) if "uplift" in facts else ()),

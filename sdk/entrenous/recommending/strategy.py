@@ -6,21 +6,32 @@ matches: a condition is a targeting rule, so that one that reads what is withhel
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from entrenous.recommending.catalogue import LONGEST_ID
 from entrenous.targeting import Variable, read_tree
 from entrenous_consent.parsing import Table
 
-__all__ = ["ACTIONS", "MOST_RULES", "Merchandising", "Recommending", "Strategy", "parse_recommending", "parse_strategy"]
+__all__ = [
+    "ACTIONS",
+    "MOST_RULES",
+    "Merchandising",
+    "Recommending",
+    "Strategy",
+    "parse_lists",
+    "parse_recommending",
+    "parse_strategy",
+]
 
 ACTIONS = ("boost", "bury", "pin")
 MOST_RULES = 64
 _MOST_NAMED = 256
 _MOST_WEIGHT = 100.0
 _MOST_FACTOR = 100.0
+
+Tree: TypeAlias = tuple[Any, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,25 +129,53 @@ def parse_recommending(
     Raises:
         Malformed: a table, arm or feature that is not there, or a value out of bounds.
     """
+    names = (table.choice("catalogue", tables), table.choice("successors", tables) if table.has("successors") else "")
+    recommending = parse_lists(table, names, arms, variables, _tree(variables))
+    table.close()
+    return recommending
+
+
+def parse_lists(
+    table: Table,
+    names: tuple[str, str],
+    arms: Collection[str],
+    variables: Mapping[str, Variable],
+    when: Callable[[Table], Tree],
+) -> Recommending:
+    """Return what a table says of lists, however it writes conditions down; other keys are left to the caller.
+
+    Args:
+        names: of the catalogue and of what follows what. arms: each needs a strategy. variables: what conditions may
+            read. when: reads the condition off a rule's table.
+
+    Raises:
+        Malformed: an arm or feature that is not there, or a value out of bounds.
+    """
     strategies = table.named_tables("strategies")
     if strategies.keys() != set(arms):
         raise table.refuse("strategies", "are not one for each arm", "state each arm's, and no other")
     tastes = table.table("tastes", {})
     recommending = Recommending(
-        catalogue=table.choice("catalogue", tables),
-        successors=table.choice("successors", tables) if table.has("successors") else "",
+        catalogue=names[0],
+        successors=names[1],
         spread=table.name("spread") if table.has("spread") else "",
         tastes={feature: tastes.name(feature) for feature in tastes.keys()},  # noqa: SIM118
         strategies={arm: parse_strategy(entry) for arm, entry in strategies.items()},
         merchandising=tuple(
-            _merchandising(entry, variables) for entry in table.tables("merchandising", (), longest=MOST_RULES)
+            _merchandising(entry, when) for entry in table.tables("merchandising", (), longest=MOST_RULES)
         ),
     )
     for feature in recommending.tastes:
         if feature not in variables or not variables[feature].values:
             raise tastes.refuse(feature, "is no feature with a category", "name one of the kinds top, affinity, last …")
-    table.close()
     return recommending
+
+
+def _tree(variables: Mapping[str, Variable]) -> Callable[[Table], Tree]:
+    def read(table: Table) -> Tree:
+        return read_tree(table.array("when"), variables, place=f"{table.path}.when") if table.has("when") else None
+
+    return read
 
 
 def parse_strategy(table: Table) -> Strategy:
@@ -154,7 +193,7 @@ def parse_strategy(table: Table) -> Strategy:
     return strategy
 
 
-def parse_named(table: Table) -> tuple[tuple[str | int, ...], str, str]:
+def _named(table: Table) -> tuple[tuple[str | int, ...], str, str]:
     """Return which items a rule of the merchandiser is about: their ids, or an attribute and its value.
 
     Raises:
@@ -172,19 +211,18 @@ def parse_named(table: Table) -> tuple[tuple[str | int, ...], str, str]:
     return tuple(items), "", ""
 
 
-def _merchandising(table: Table, variables: Mapping[str, Variable]) -> Merchandising:
+def _merchandising(table: Table, when: Callable[[Table], Tree]) -> Merchandising:
     action = table.choice("action", ACTIONS)
-    items, attribute, value = parse_named(table)
+    items, attribute, value = _named(table)
     if action == "pin" and not items:
         raise table.refuse("items", "is missing", "name the items that are pinned")
-    when = read_tree(table.array("when"), variables, place=f"{table.path}.when") if table.has("when") else None
     rule = Merchandising(
         action=action,
         items=items,
         attribute=attribute,
         value=value,
         factor=table.number("factor", least=1, most=_MOST_FACTOR) if action == "boost" else 1.0,
-        when=when,
+        when=when(table),
     )
     table.close()
     return rule

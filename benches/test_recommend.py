@@ -1,0 +1,62 @@
+"""A list of twenty out of 100,000 items against a bare ONNX Runtime identity call, in one run: of a visit with five
+items, and of one with none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benches.evidence.recommend import bundle
+from benches.test_decision import _identity
+from tests.shop import Clock, Shop
+
+from entrenous import Visitor
+from entrenous.recommending.catalogue import Catalogue
+from entrenous.recommending.item_table import MOST_ITEMS, ItemTable, Mixing
+from entrenous.scorer import open_session
+
+SUCCESSORS = 4
+
+
+@pytest.fixture(scope="module")
+def browsing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
+    """A visitor who agreed, in a shop with as many items and pairs as a bundle holds."""
+    following = (np.arange(MOST_ITEMS)[:, None] + np.arange(1, SUCCESSORS + 1)) % MOST_ITEMS
+    table = ItemTable(
+        starts=np.arange(MOST_ITEMS + 1) * SUCCESSORS,
+        successors=memoryview(following.astype(np.uint32).tobytes()).cast("I"),
+        weights=bytes(200 - 10 * (i % SUCCESSORS) for i in range(MOST_ITEMS * SUCCESSORS)),
+        scale=1.0,
+        mixing=Mixing(),
+    )
+    ids = [f"sku-{i:06d}" for i in range(MOST_ITEMS)]
+    popular = np.random.default_rng(1).permutation(MOST_ITEMS).tolist()
+    catalogue = Catalogue(ids=ids, integers=False, attributes=(), popular=popular, regions={})
+    folder: Path = tmp_path_factory.mktemp("shop")
+    shop = Shop(home=folder, clock=Clock())
+    bundle(shop, table, catalogue)
+    with shop.open() as client:
+        visitor = client.visitor("somebody")
+        assert visitor.consent(client.example_choices).accepted
+        yield visitor
+
+
+@pytest.mark.benchmark(group="recommend")
+def test_identity_call_beside_lists(benchmark):
+    session = open_session(_identity(9))
+    row, out = np.zeros((1, 9), np.float32), np.zeros((1, 9), np.float32)
+    binding = session.io_binding()
+    binding.bind_input("x", "cpu", 0, np.float32, row.shape, row.ctypes.data)
+    binding.bind_output("margin", "cpu", 0, np.float32, out.shape, out.ctypes.data)
+    benchmark.pedantic(lambda: session.run_with_iobinding(binding), rounds=60, iterations=200, warmup_rounds=5)
+
+
+@pytest.mark.benchmark(group="recommend")
+@pytest.mark.parametrize("visited", [(), ("sku-000017", "sku-050000", "sku-000017", "sku-099999", "sku-012345")])
+def test_list_of_twenty(benchmark, browsing, visited):
+    def work() -> tuple[str | int, ...]:
+        return browsing.recommend("next_item", items=visited, count=20).items
+
+    assert len(benchmark.pedantic(work, rounds=60, iterations=50, warmup_rounds=5)) == 20
