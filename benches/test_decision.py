@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from entrenous.scorer import open_session
+from entrenous.model.scorer import open_session
 
 
 def _steady(benchmark, work, *, iterations: int = 200):

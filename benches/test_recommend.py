@@ -13,9 +13,9 @@ from benches.test_decision import _identity
 from tests.shop import Clock, Shop
 
 from entrenous import Visitor
+from entrenous.model.scorer import open_session
 from entrenous.recommending.catalogue import Catalogue
 from entrenous.recommending.item_table import MOST_ITEMS, ItemTable, Mixing
-from entrenous.scorer import open_session
 
 SUCCESSORS = 4
 

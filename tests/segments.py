@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from entrenous.bundle import encode_bundle, read_bundle
+from entrenous.messages.triggers import parse_limit
 from entrenous.segments import Segment
-from entrenous.triggers import parse_limit
 from entrenous_consent.parsing import Table
 from entrenous_exporters.segmenting import Segments, read_triggers
 from tests.shop import Shop

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenous import demo
-from entrenous.contributions import HOLDOUT, Cell
-from entrenous.reports import mechanism_of, noised
+from entrenous.loop.contributions import HOLDOUT, Cell
+from entrenous.loop.reports import mechanism_of, noised
 from entrenous_consent.policy import METRICS, Report, parse_policy
 from entrenous_evaluation.cells import sums_of
 from entrenous_evaluation.learning.metrics import Cells

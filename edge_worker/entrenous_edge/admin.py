@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from entrenous import Outcome
-from entrenous.mapping import AnyMapping
+from entrenous.importing.mapping import AnyMapping
 from entrenous_consent.errors import Refusal
 from entrenous_edge.answers import Problem, answer
 from entrenous_edge.app import Handler, Worker, guarded, unrouted

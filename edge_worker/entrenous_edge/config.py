@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entrenous import Config, Deployment
-from entrenous.mapping import AnyMapping, parse_mapping
-from entrenous.webhooks import parse_endpoints
+from entrenous.importing.mapping import AnyMapping, parse_mapping
+from entrenous.messages.webhooks import parse_endpoints
 from entrenous_consent.errors import Malformed, Missing, Unavailable
 from entrenous_consent.files import reaching
 from entrenous_consent.parsing import Table

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from entrenous import Client
-from entrenous.lines import Lines
-from entrenous.mapping import AnyMapping, packaged_mappings, read_mapping
+from entrenous.importing.lines import Lines
+from entrenous.importing.mapping import AnyMapping, packaged_mappings, read_mapping
 from entrenous_consent.errors import Unavailable
 from entrenous_edge.answers import Problem, answer
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
-from entrenous.contributions import HOLDOUT
-from entrenous.reports import CrowdReport
+from entrenous.loop.contributions import HOLDOUT
+from entrenous.loop.reports import CrowdReport
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 from entrenous_evaluation.cells import sums_of

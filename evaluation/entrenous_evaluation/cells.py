@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from entrenous.noise import variance
-from entrenous.reports import Mechanism
+from entrenous.loop.noise import variance
+from entrenous.loop.reports import Mechanism
 from entrenous_evaluation.statistics import Noise, Sums
 
 __all__ = ["sums_of"]

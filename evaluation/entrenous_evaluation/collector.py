@@ -22,8 +22,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from entrenous.reports import REPORT_LIMIT, read_report
-from entrenous.sending import CONTENT_TYPE, SIGNATURE, signed_content
+from entrenous.loop.reports import REPORT_LIMIT, read_report
+from entrenous.messages.sending import CONTENT_TYPE, SIGNATURE, signed_content
 from entrenous_consent.errors import Forbidden, Malformed, Missing, Refusal
 from entrenous_consent.parsing import Table
 from entrenous_evaluation.warehouse import Warehouse

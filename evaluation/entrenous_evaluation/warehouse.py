@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from entrenous.reports import CrowdReport, read_report
+from entrenous.loop.reports import CrowdReport, read_report
 from entrenous_consent.errors import Forbidden, Malformed, Missing, Unavailable
 
 __all__ = ["Warehouse"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous.scorer import open_session
+from entrenous.model.scorer import open_session
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.spec import TrainingSpec
 from entrenous_exporters.trees import Ensemble

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from entrenous.attributes import AttributeMapping
-from entrenous.holdings import opened
-from entrenous.imports import take_in
-from entrenous.mapping import packaged_mappings, read_mapping
+from entrenous.documents.holdings import opened
+from entrenous.importing.attributes import AttributeMapping
+from entrenous.importing.imports import take_in
+from entrenous.importing.mapping import packaged_mappings, read_mapping
 from entrenous_consent.dpo import host
 from entrenous_consent.dpo.output import put, with_output
 from entrenous_consent.dpo.rendering import Document, Paragraph, Section, Table
@@ -104,7 +104,7 @@ def imported_document(report: Mapping[str, Any], language: str) -> Document:
     """Return what came of the rows.
 
     Args:
-        report: as `entrenous.imports.Imported.as_table` tells it.
+        report: as `entrenous.importing.imports.Imported.as_table` tells it.
     """
     words = load_words(language, "imports")
     table = Table(

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from entrenous.bundle import BUNDLE_LIMIT, read_bundle
-from entrenous.bundle_documents import bundle_document
+from entrenous.documents.bundle_documents import bundle_document
 from entrenous_consent.dpo.diff import diff_document
 from entrenous_consent.dpo.lint import lint_document
 from entrenous_consent.dpo.rendering import render

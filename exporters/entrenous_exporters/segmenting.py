@@ -16,9 +16,9 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from entrenous.features import Feature
+from entrenous.messages.triggers import Trigger, said_of
 from entrenous.segments import MOST_SEGMENTS, Segment, check_purpose, kept_variables, words_of
 from entrenous.targeting import LONGEST_RULE, Variable
-from entrenous.triggers import Trigger, said_of
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 
@@ -178,7 +178,7 @@ def read_triggers(tables: Sequence[Table], features: Sequence[Feature], segments
     """Return the triggers of a specification.
 
     Raises:
-        Malformed: as `entrenous.triggers.said_of`, or a rule that does not read, or a name that stands twice.
+        Malformed: as `entrenous.messages.triggers.said_of`, or a rule that does not read, or a name that stands twice.
     """
     variables, found = kept_variables(features), dict[str, Trigger]()
     for table in tables:

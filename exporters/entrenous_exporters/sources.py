@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from entrenous.imports import Row
-from entrenous.lines import Lines
+from entrenous.importing.imports import Row
+from entrenous.importing.lines import Lines
 from entrenous_consent.errors import Malformed, Missing
 
 __all__ = ["SUFFIXES", "WITHOUT_EXTENSIONS", "Source", "queried", "source_of"]

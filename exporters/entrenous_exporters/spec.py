@@ -14,9 +14,9 @@ from typing import TypeVar
 from entrenous.events import EVENT_NAMES, LARGEST, NUMBER_FIELDS
 from entrenous.features import ANY, DERIVED, LATEST, Feature, parse_schema
 from entrenous.markers import parse_selection
+from entrenous.messages.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit
 from entrenous.segments import MOST_SEGMENTS, Segment
 from entrenous.targeting import MOST_SUPPLIED, Supplied, parse_supplied, variables_of
-from entrenous.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import REQUIRED, Table
 from entrenous_exporters.deciding import DecisionSpec, Known, parse_deciding

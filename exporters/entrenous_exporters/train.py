@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from entrenous.bundle import BUNDLE_LIMIT, Bundle, Manifest, encode_bundle, read_bundle
 from entrenous.decisions.form import DecisionRule
-from entrenous.reports import check_cells
+from entrenous.loop.reports import check_cells
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_exporters.build import build, cuts_of

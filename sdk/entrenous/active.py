@@ -17,12 +17,12 @@ from entrenous.decisions.draws import Drawing, group_key_name
 from entrenous.decisions.form import DecisionRule, Experiment
 from entrenous.decisions.routes import Compiler, Route, Trial
 from entrenous.features import DERIVED, Feature, Plan, compile_plan, derived
+from entrenous.loop.reports import check_cells
+from entrenous.messages.triggers import Group, groups_of
+from entrenous.model.scorer import Scorer
 from entrenous.recommending.shelves import Wares, compile_wares
-from entrenous.reports import check_cells
-from entrenous.scorer import Scorer
 from entrenous.segments import compile_segments
 from entrenous.targeting import Gate, compile_gate
-from entrenous.triggers import Group, groups_of
 from entrenous_consent.errors import Forbidden
 from entrenous_consent.keys import Keyring
 from entrenous_consent.policy import PrivacyPolicy

@@ -15,12 +15,12 @@ from typing import Any
 
 from entrenous.decisions.form import DecisionRule, Parts, Pattern, check_together, parse_decision
 from entrenous.features import Feature, parse_schema
-from entrenous.onnx_dense import check_dense
-from entrenous.onnx_profile import check_model
+from entrenous.messages.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit, parse_triggers
+from entrenous.model.onnx_dense import check_dense
+from entrenous.model.onnx_profile import check_model
 from entrenous.recommending.shelves import compile_wares
 from entrenous.segments import MOST_SEGMENTS, Segment, parse_segments
 from entrenous.targeting import MOST_SUPPLIED, Supplied, parse_supplied, variables_of
-from entrenous.triggers import MOST_TRIGGERS, Limit, Trigger, parse_limit, parse_triggers
 from entrenous_consent.errors import Malformed, Unauthentic
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table

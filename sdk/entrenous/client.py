@@ -27,16 +27,16 @@ from entrenous.bundle import Manifest
 from entrenous.config import Config, system_clock
 from entrenous.decision import Outcome
 from entrenous.engine import Engine
-from entrenous.imports import Import
-from entrenous.mapping import AnyMapping
-from entrenous.raising import raise_messages
-from entrenous.release import release
+from entrenous.importing.imports import Import
+from entrenous.importing.mapping import AnyMapping
+from entrenous.loop.release import release
+from entrenous.messages.raising import raise_messages
+from entrenous.messages.sending import HttpSink, Sink, public_key, send
+from entrenous.messages.webhooks import parse_endpoints, send_messages, sending_alone, tidy_messages, webhook_key
 from entrenous.rights import forget_known
-from entrenous.sending import HttpSink, Sink, public_key, send
 from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
 from entrenous.visitor import Visitor
-from entrenous.webhooks import parse_endpoints, send_messages, sending_alone, tidy_messages, webhook_key
 from entrenous_consent import audit
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Malformed, Refusal, Unavailable
@@ -340,7 +340,7 @@ class Client:
         store is read is noted in the audit log.
 
         Args:
-            mapping: how rows are read; see `entrenous.mapping.read_mapping`. dry: keep nothing of them.
+            mapping: how rows are read; see `entrenous.importing.mapping.read_mapping`. dry: keep nothing of them.
 
         Raises:
             Unavailable: the store cannot be written.

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from entrenous.sending import Sink
+from entrenous.messages.sending import Sink
+from entrenous.messages.webhooks import Courier, HttpCourier
 from entrenous.updates.deployment import Deployment
 from entrenous.updates.fetch import Source
-from entrenous.webhooks import Courier, HttpCourier
 from entrenous_consent.keys import KeyProvider
 
 __all__ = ["Config", "system_clock"]

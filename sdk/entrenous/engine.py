@@ -19,12 +19,12 @@ from typing import Any
 
 from entrenous.active import Active
 from entrenous.context import columns_of
-from entrenous.contributions import HOLDOUT
 from entrenous.decision import Decision, Receipt
 from entrenous.decisions.draws import Draw, Drawing
 from entrenous.decisions.routes import Result, Scored, Trial
-from entrenous.enrolment import Enrolment
 from entrenous.events import Event
+from entrenous.loop.contributions import HOLDOUT
+from entrenous.loop.enrolment import Enrolment
 from entrenous.opened import Open, Unwatched, Watch
 from entrenous.profile import Cold, Hot, Kept, caps_within, keep_offer
 from entrenous.receipts import Key, Tally, Waiting

@@ -13,8 +13,8 @@ import numpy as np
 
 from entrenous.engine import Engine
 from entrenous.features.declare import Feature
+from entrenous.messages.raising import armed_of
 from entrenous.profile import Cold, Hot
-from entrenous.raising import armed_of
 from entrenous_consent.errors import Malformed, Unauthentic, Unavailable
 
 __all__ = ["choices", "correct", "export", "forget_known", "link"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from entrenous.active import open_models
-from entrenous.scorer import Scorer
+from entrenous.model.scorer import Scorer
 from entrenous.updates.deployment import Deployment
 from entrenous.updates.fetch import DirectorySource, HttpSource, Source
 from entrenous.updates.retained import Busy, Found, Record, State, check_owner, found, policy_in_force, reject_in

@@ -11,7 +11,7 @@ from entrenous.decision import Decision, Outcome
 from entrenous.decisions.form import DecisionRule
 from entrenous.engine import Engine
 from entrenous.events import Event, parse_event
-from entrenous.raising import arm, due_for_app, known_to, tell_offset
+from entrenous.messages.raising import arm, due_for_app, known_to, tell_offset
 from entrenous.recommending.serving import Recommendation, Wanted, recommend, unchanged
 from entrenous.segments import segments_of
 from entrenous.telling import preferences, tell, undo

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from entrenous.contributions import HOLDOUT
 from entrenous.decisions.draws import Draw, Drawing
+from entrenous.loop.contributions import HOLDOUT
 
 
 @pytest.fixture

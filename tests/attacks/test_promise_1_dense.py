@@ -15,7 +15,7 @@ from tests.shop import Shop
 
 from entrenous import Client, Decision, Visitor
 from entrenous.bundle import encode_bundle, read_bundle
-from entrenous.scorer import Scorer
+from entrenous.model.scorer import Scorer
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.dense import to_dense_onnx
 

@@ -9,7 +9,7 @@ from tests.shop import Shop
 from tests.telling import listen
 
 from entrenous import Client
-from entrenous.mapping import parse_mapping, read_mapping
+from entrenous.importing.mapping import parse_mapping, read_mapping
 
 CANARY = "canary-4711@example.org"
 COLUMNS = b"""

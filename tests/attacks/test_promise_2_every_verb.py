@@ -37,7 +37,7 @@ FAULTS = {
     "entrenous_consent.sqlite.SQLiteStore.transact": OF_A_VISITOR + OF_A_STORE,
     "entrenous_consent.keys.Keyring._load": tuple(one for one in OF_A_VISITOR + OF_A_STORE if one != "egress"),
     "entrenous_consent.dpo.policy_commands.parse_policy": OF_A_POLICY,
-    "entrenous.privacy_commands.read_bundle": OF_A_BUNDLE,
+    "entrenous.documents.privacy_commands.read_bundle": OF_A_BUNDLE,
     "entrenous_consent.dpo.output.render": OF_A_VISITOR + OF_A_STORE + OF_A_POLICY + OF_A_BUNDLE,
     "entrenous_exporters.privacy_signing.parse_policy": WITHOUT_FORMS,
     "entrenous_exporters.privacy_signing.render": WITHOUT_FORMS,

@@ -14,7 +14,7 @@ from tests.segments import trigger
 from tests.shop import Shop
 from tests.worker import running
 
-from entrenous.webhooks import verify_webhook
+from entrenous.messages.webhooks import verify_webhook
 from entrenous_consent.errors import Unauthentic
 from entrenous_consent.pseudonyms import keyed
 

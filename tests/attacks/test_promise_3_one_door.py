@@ -12,9 +12,9 @@ import pytest
 from tests.shop import DAY, NOON, Shop
 
 from entrenous import Client
-from entrenous.contributions import HOLDOUT
-from entrenous.reports import read_report
-from entrenous.sending import send
+from entrenous.loop.contributions import HOLDOUT
+from entrenous.loop.reports import read_report
+from entrenous.messages.sending import send
 from entrenous_consent.errors import Malformed, Unavailable
 
 MEASURE = {"measure": True, "personalize": True}
@@ -78,8 +78,8 @@ def _counts(report) -> int:
 @pytest.fixture
 def noiseless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the noise and the threshold away, to see who was in a report."""
-    monkeypatch.setattr("entrenous.reports.discrete_laplace", lambda scale, below: 0)
-    monkeypatch.setattr("entrenous.reports.threshold", lambda *_: 1)
+    monkeypatch.setattr("entrenous.loop.reports.discrete_laplace", lambda scale, below: 0)
+    monkeypatch.setattr("entrenous.loop.reports.threshold", lambda *_: 1)
 
 
 def test_a_crowd_shows_with_noise_and_a_few_do_not(shop, crowd, exposed):
@@ -261,8 +261,8 @@ def test_a_spent_budget_releases_nothing_and_drops_what_was_due(shop, exposed, s
     ledger_spent = client._engine.active.trials["promotion"].report
     assert ledger_spent.lifetime_epsilon == 4.0
     client.release()
-    from entrenous.ledger import Ledger
-    from entrenous.release import LEDGER
+    from entrenous.loop.ledger import Ledger
+    from entrenous.loop.release import LEDGER
     from entrenous_consent.store import Put
 
     store = client._engine.custody.store
@@ -287,7 +287,7 @@ def test_the_cell_a_visitor_is_in_shows_in_no_report_of_many_draws(shop, crowd, 
     exposed(1)
     active = crowd._engine.active
     trial = active.trials["promotion"]
-    from entrenous.reports import cells_of, mechanism_of, noised
+    from entrenous.loop.reports import cells_of, mechanism_of, noised
 
     mechanism, cells = mechanism_of(trial.report), cells_of(trial.rule, trial.report)
     chance = random.Random(3)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from entrenous.onnx_profile import check_model
+from entrenous.model.onnx_profile import check_model
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.trees import (
     Column,

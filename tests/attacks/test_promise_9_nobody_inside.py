@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from entrenous.onnx_profile import check_model
+from entrenous.model.onnx_profile import check_model
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.trees import (
     Ensemble,

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from entrenous import Client
 from entrenous.active import activate
-from entrenous.raising import raise_messages
-from entrenous.webhooks import Endpoint, parse_endpoint, send_messages
+from entrenous.messages.raising import raise_messages
+from entrenous.messages.webhooks import Endpoint, parse_endpoint, send_messages
 from entrenous_consent.audit import read_entry
 from entrenous_consent.custody import Custody
 from entrenous_consent.freshness import Counters

@@ -18,13 +18,13 @@ from base64 import b64decode
 from collections import Counter
 from pathlib import Path
 
-import entrenous.reports
+import entrenous.loop.reports
 from entrenous import Client
 from entrenous.active import activate
-from entrenous.ledger import Ledger
-from entrenous.release import LEDGER, release
-from entrenous.reports import read_report
-from entrenous.sending import send
+from entrenous.loop.ledger import Ledger
+from entrenous.loop.release import LEDGER, release
+from entrenous.loop.reports import read_report
+from entrenous.messages.sending import send
 from entrenous_consent.custody import Custody
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
@@ -88,8 +88,8 @@ def run(shop: Shop, client: Client, sink: FileSink, delay: float | None) -> bool
 
 
 def main(home: Path, kills: int, seed: int) -> None:
-    entrenous.reports.discrete_laplace = lambda scale, below: 0  # type: ignore[assignment]
-    entrenous.reports.threshold = lambda *_: 1  # type: ignore[assignment]
+    entrenous.loop.reports.discrete_laplace = lambda scale, below: 0  # type: ignore[assignment]
+    entrenous.loop.reports.threshold = lambda *_: 1  # type: ignore[assignment]
     chance, shop, where = random.Random(seed), Shop(home, Clock()), Counter[str]()
     text = shop.policy.read_text().replace("windows_days = [30]", "windows_days = [1]")
     shop.policy.write_text(

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from entrenous.reports import encode_report, read_report
+from entrenous.loop.reports import encode_report, read_report
 from entrenous_consent.keys import FileKeyProvider, Keyring
 from entrenous_consent.policy import parse_policy
 from entrenous_consent.pseudonyms import handle_of, keyed

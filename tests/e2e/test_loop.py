@@ -18,8 +18,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from entrenous.cli import main
-from entrenous.reports import read_report
-from entrenous.sending import CONTENT_TYPE, SIGNATURE, signed_content
+from entrenous.loop.reports import read_report
+from entrenous.messages.sending import CONTENT_TYPE, SIGNATURE, signed_content
 from entrenous_consent.sqlite import SQLiteStore
 from entrenous_evaluation.warehouse import Warehouse
 from tests.shop import DAY, NOON, Clock, Shop

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from entrenous.cli import main
-from entrenous.reports import read_report
+from entrenous.loop.reports import read_report
 from entrenous.tokens import make_token
 from entrenous_consent.sqlite import SQLiteStore
 from tests.shop import DAY, NOON, Clock, Shop

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from entrenous.mapping import read_mapping
+from entrenous.importing.mapping import read_mapping
 from entrenous_edge.importing import MOST_IMPORTED, Importing
 from tests.shop import Clock, Shop
 from tests.telling import listen

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrenous.onnx_dense import check_dense
-from entrenous.scorer import Scorer, open_session
+from entrenous.model.onnx_dense import check_dense
+from entrenous.model.scorer import Scorer, open_session
 from entrenous_exporters.dense import (
     Linear,
     check_dense_parity,

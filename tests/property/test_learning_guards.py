@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from entrenous.contributions import HOLDOUT
+from entrenous.loop.contributions import HOLDOUT
 from entrenous_consent.policy import METRICS as SUMS
 from entrenous_evaluation.answer import parse_costs
 from entrenous_evaluation.learning.effects import Effects

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from entrenous.noise import variance
+from entrenous.loop.noise import variance
 from entrenous_consent.policy import METRICS
 from entrenous_evaluation.statistics import (
     Comparison,

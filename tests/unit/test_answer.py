@@ -13,9 +13,9 @@ from rich.console import Console
 
 from entrenous import demo
 from entrenous.bundle import read_bundle
-from entrenous.contributions import HOLDOUT
 from entrenous.decisions.form import DecisionRule
-from entrenous.reports import CrowdReport, cells_of, mechanism_of
+from entrenous.loop.contributions import HOLDOUT
+from entrenous.loop.reports import CrowdReport, cells_of, mechanism_of
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.policy import METRICS, parse_policy
 from entrenous_evaluation.answer import FIGURES, Answer, Line, evaluate, parse_costs

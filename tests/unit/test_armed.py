@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrenous.armed import Armed
 from entrenous.events import Event
 from entrenous.features import ANY
-from entrenous.triggers import TRIGGER_KINDS, Group, Limit, Quiet, Trigger, groups_of, said_of
+from entrenous.messages.armed import Armed
+from entrenous.messages.triggers import TRIGGER_KINDS, Group, Limit, Quiet, Trigger, groups_of, said_of
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack
 from entrenous_consent.parsing import Table

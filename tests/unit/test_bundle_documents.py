@@ -12,9 +12,9 @@ from tests.segments import trigger
 from tests.shop import Shop
 
 from entrenous.bundle import encode_bundle, read_bundle
-from entrenous.bundle_documents import bundle_document
 from entrenous.cli import main
-from entrenous.privacy_commands import REFUSED
+from entrenous.documents.bundle_documents import bundle_document
+from entrenous.documents.privacy_commands import REFUSED
 from entrenous_consent.dpo.rendering import FORMATS, render
 from entrenous_consent.dpo.words import load_words
 from entrenous_consent.policy import parse_policy

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from entrenous.contributions import HOLDOUT
 from entrenous.decisions.draws import ELSEWHERE, NOT_YET, Drawing
 from entrenous.decisions.form import Experiment
+from entrenous.loop.contributions import HOLDOUT
 from entrenous_consent.pseudonyms import bucket, keyed
 
 NOON = 1_790_000_000

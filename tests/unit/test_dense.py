@@ -18,8 +18,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, RobustScal
 from tests import dense
 
 from entrenous.bundle import read_bundle
-from entrenous.onnx_profile import OPSETS
-from entrenous.scorer import open_session
+from entrenous.model.onnx_profile import OPSETS
+from entrenous.model.scorer import open_session
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.dense import Linear, check_dense_parity, dense_margins, dense_rows, fit_linear, to_dense_onnx
 from entrenous_exporters.dense.support import supported_codes, supported_number

@@ -32,10 +32,10 @@ from tests.unit.test_reports import made
 from tests.worker import ADMIN, TOKEN_KEY, configure
 
 from entrenous import Client
-from entrenous.contributions import Contribution, pack_contributions
-from entrenous.ledger import Account, Ledger
-from entrenous.reports import encode_report, read_report
-from entrenous.sending import CONTENT_TYPE, SIGNATURE, HttpSink, signed_content
+from entrenous.loop.contributions import Contribution, pack_contributions
+from entrenous.loop.ledger import Account, Ledger
+from entrenous.loop.reports import encode_report, read_report
+from entrenous.messages.sending import CONTENT_TYPE, SIGNATURE, HttpSink, signed_content
 from entrenous_consent.pending import label, labelled
 from entrenous_edge.admin import SetClock, admin_app
 from entrenous_edge.answers import STATUS
@@ -157,7 +157,7 @@ def test_the_headers_of_a_report_are_those_that_are_sent(monkeypatch: pytest.Mon
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr("entrenous.sending.HTTPConnection", Connection)
+    monkeypatch.setattr("entrenous.messages.sending.HTTPConnection", Connection)
     with pytest.raises(Exception, match="can't be reached"):
         HttpSink("http://127.0.0.1").deliver(b"report", "signature")
     assert (

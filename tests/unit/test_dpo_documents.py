@@ -14,7 +14,7 @@ import pytest
 from tests.shop import Clock, Shop
 
 from entrenous.decision import REASONS
-from entrenous.reports import mechanism_of
+from entrenous.loop.reports import mechanism_of
 from entrenous_consent.dpo.card import CARD_LIMIT, CardFacts, PatternFacts, read_card_facts
 from entrenous_consent.dpo.dpia import dpia_document
 from entrenous_consent.dpo.explain import RECEIPTS_LIMIT, explain_feature, explain_receipts, read_receipts

@@ -11,9 +11,9 @@ from tests.segments import trigger
 from tests.shop import Shop
 
 from entrenous.cli import main
-from entrenous.egress_documents import egress_document
-from entrenous.holdings import ENDLESS, egress
-from entrenous.privacy_documents import export_document
+from entrenous.documents.egress_documents import egress_document
+from entrenous.documents.holdings import ENDLESS, egress
+from entrenous.documents.privacy_documents import export_document
 from entrenous_consent.dpo.rendering import render
 from entrenous_consent.messages import read_message
 from entrenous_consent.policy import parse_policy

@@ -14,9 +14,9 @@ import pytest
 from tests.shop import DAY, Clock, Shop
 from tests.telling import listen
 
-from entrenous.attributes import AttributeMapping, exact_number, text_of
 from entrenous.cli import main
-from entrenous.mapping import parse_mapping
+from entrenous.importing.attributes import AttributeMapping, exact_number, text_of
+from entrenous.importing.mapping import parse_mapping
 from entrenous_consent.errors import Malformed
 
 CANARY = "canary-4711@example.org"

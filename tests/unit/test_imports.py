@@ -16,7 +16,7 @@ from tests.shop import Clock, Shop
 from tests.unit.test_mapping import WHOLE
 
 from entrenous.cli import main
-from entrenous.mapping import packaged_mappings
+from entrenous.importing.mapping import packaged_mappings
 from entrenous_consent import audit
 from entrenous_consent.dpo import host
 
@@ -201,7 +201,7 @@ def test_the_page_lists_every_packaged_mapping_and_every_key():
     rows = re.findall(r"^\| (.+?) \|", GUIDE, re.MULTILINE)
     named = {word for cell in rows for word in re.findall(r"`(\w+)`", cell)}
     assert set(packaged_mappings()) <= named
-    document = tomllib.loads((files("entrenous.mappings") / "snowplow.toml").read_text("utf-8"))
+    document = tomllib.loads((files("entrenous.importing.mappings") / "snowplow.toml").read_text("utf-8"))
     assert {*document, *tomllib.loads(WHOLE)} <= named
 
 

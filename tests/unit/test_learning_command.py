@@ -13,9 +13,9 @@ from tests.unit.test_answer import REPORT, made
 
 from entrenous import demo
 from entrenous.bundle import encode_bundle, read_bundle
-from entrenous.contributions import HOLDOUT
 from entrenous.decisions.offers import Offer
-from entrenous.reports import encode_report
+from entrenous.loop.contributions import HOLDOUT
+from entrenous.loop.reports import encode_report
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 from entrenous_evaluation import commands

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from entrenous.contributions import HOLDOUT
+from entrenous.loop.contributions import HOLDOUT
 from entrenous_consent.errors import Malformed
 from entrenous_evaluation.answer import parse_costs
 from entrenous_evaluation.learning.metrics import Metric

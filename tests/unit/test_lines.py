@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrenous.lines import LONGEST_LINE, Lines
+from entrenous.importing.lines import LONGEST_LINE, Lines
 from entrenous_consent.errors import Malformed
 
 TEXT = b'{"a": 1}\n\n  \n[2]\r\n{no\n"\xc3\xa9"\n7'

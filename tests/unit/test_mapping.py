@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from entrenous.events import EVENT_NAMES, parse_event
-from entrenous.mapping import minor_units, packaged_mappings, parse_mapping, read_mapping
+from entrenous.importing.mapping import minor_units, packaged_mappings, parse_mapping, read_mapping
 from entrenous_consent.errors import Malformed, Missing
 
 NOW = 1_790_000_000

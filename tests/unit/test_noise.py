@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from entrenous.noise import discrete_laplace, variance
+from entrenous.loop.noise import discrete_laplace, variance
 
 ALPHA = 1e-4
 DRAWS = 20_000

@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests import dense
 
-from entrenous.onnx_dense import LARGEST_DENSE, MOST_NODES, WIDEST, DenseFacts, check_dense
-from entrenous.onnx_profile import check_model
-from entrenous.scorer import open_session
+from entrenous.model.onnx_dense import LARGEST_DENSE, MOST_NODES, WIDEST, DenseFacts, check_dense
+from entrenous.model.onnx_profile import check_model
+from entrenous.model.scorer import open_session
 from entrenous_consent.errors import Malformed
 
 F, P = 5, 2

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from entrenous._protobuf import FIXED32, LENGTH, VARINT, Field, Message, read
-from entrenous.onnx_profile import LARGEST_MODEL, ModelFacts, check_model
+from entrenous.model._protobuf import FIXED32, LENGTH, VARINT, Field, Message, read
+from entrenous.model.onnx_profile import LARGEST_MODEL, ModelFacts, check_model
 from entrenous_consent.errors import Malformed
 
 F, P = 3, 2

@@ -14,7 +14,7 @@ import pytest
 from tests.shop import DAY, Clock, Shop
 
 from entrenous.cli import main
-from entrenous.reports import read_report
+from entrenous.loop.reports import read_report
 from entrenous_consent import audit
 from entrenous_consent.dpo import host
 from entrenous_consent.dpo.consent_receipt import consent_receipt, receipt_schema
@@ -362,7 +362,7 @@ safeguard = "standard contractual clauses"
 
 
 def test_a_receipt_names_recipients_and_transfers(shop):
-    from entrenous.privacy_documents import receipt_document
+    from entrenous.documents.privacy_documents import receipt_document
     from entrenous_consent.dpo.rendering import render
 
     policy = parse_policy(shop.policy.read_bytes() + MORE.encode())

@@ -20,7 +20,7 @@ from tests.segments import trigger
 from tests.shop import DAY
 
 from entrenous.bundle import encode_bundle, read_bundle
-from entrenous.raising import arm
+from entrenous.messages.raising import arm
 from entrenous_consent.errors import Forbidden, Malformed
 
 HOUR = 3600

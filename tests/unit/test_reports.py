@@ -12,10 +12,10 @@ import pytest
 
 from entrenous import demo
 from entrenous.bundle import read_bundle
-from entrenous.contributions import HOLDOUT, Contribution, due_at, pack_contributions, unpack_contributions
 from entrenous.events import Event
-from entrenous.ledger import Ledger
-from entrenous.reports import (
+from entrenous.loop.contributions import HOLDOUT, Contribution, due_at, pack_contributions, unpack_contributions
+from entrenous.loop.ledger import Ledger
+from entrenous.loop.reports import (
     CrowdReport,
     bounds,
     cells_of,

@@ -14,7 +14,7 @@ import duckdb
 import openpyxl
 import pytest
 
-from entrenous.imports import Row
+from entrenous.importing.imports import Row
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_exporters.import_commands import _source
 from entrenous_exporters.sources import SUFFIXES, queried, source_of

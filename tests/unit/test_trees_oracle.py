@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from entrenous.scorer import open_session
+from entrenous.model.scorer import open_session
 from entrenous_exporters import trees
 
 

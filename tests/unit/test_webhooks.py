@@ -26,7 +26,7 @@ from tests.segments import trigger
 from tests.shop import DAY
 from tests.unit.test_updates import Authority
 
-from entrenous.webhooks import (
+from entrenous.messages.webhooks import (
     KEPT_SECONDS,
     HttpCourier,
     parse_endpoint,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
-from entrenous.contributions import HOLDOUT
+from entrenous.loop.contributions import HOLDOUT
 from entrenous_consent.errors import Malformed
 from entrenous_consent.pseudonyms import BUCKETS
 from entrenous_evaluation.answer import Cost, Costs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from entrenous.decisions.form import DecisionRule
-from entrenous.reports import CrowdReport
+from entrenous.loop.reports import CrowdReport
 from entrenous_consent.errors import Malformed
 from entrenous_evaluation.cells import sums_of
 from entrenous_evaluation.learning.metrics import Cells

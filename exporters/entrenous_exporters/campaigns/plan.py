@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
-from entrenous.noise import variance
-from entrenous.reports import mechanism_of
+from entrenous.loop.noise import variance
+from entrenous.loop.reports import mechanism_of
 from entrenous_consent.errors import Malformed
 from entrenous_consent.policy import Report
 from entrenous_consent.pseudonyms import BUCKETS

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from entrenous.ledger import Ledger
-from entrenous.release import LEDGER
-from entrenous.reports import read_report
+from entrenous.loop.ledger import Ledger
+from entrenous.loop.release import LEDGER
+from entrenous.loop.reports import read_report
 from entrenous_consent.audit import log_name
 from entrenous_consent.files import STORE
 from entrenous_consent.packing import unpack

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from entrenous.client import system_clock
-from entrenous.sending import public_key
+from entrenous.messages.sending import public_key
 from entrenous.updates.layout import OFFLINE_THRESHOLD
 from entrenous_consent.files import KEYRING, ROOT_KEY, write_whole
 from entrenous_consent.keys import FileKeyProvider, Keyring

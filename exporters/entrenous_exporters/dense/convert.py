@@ -5,8 +5,8 @@ and a missing code as whatever the machine makes of NaN: here a code is compared
 a label that nobody asked for: here the same coefficients go through `LinearRegressor`. Clipping has no stock
 converter: `Max`, then `Min`.
 
-What skl2onnx answers is written anew in the one spelling that `entrenous.onnx_dense` accepts: selections of columns
-become one `Gather` of `x` each, what leads to no margin is dropped, tensors are named by position.
+What skl2onnx answers is written anew in the one spelling that `entrenous.model.onnx_dense` accepts: selections of
+columns become one `Gather` of `x` each, what leads to no margin is dropped, tensors are named by position.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from entrenous.onnx_dense import check_dense
-from entrenous.onnx_profile import IR_VERSION, OPSETS
+from entrenous.model.onnx_dense import check_dense
+from entrenous.model.onnx_profile import IR_VERSION, OPSETS
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.dense.pipeline import Linear
 
@@ -44,7 +44,7 @@ def to_dense_onnx(columns: Sequence[tuple[Linear, Sequence[int]]], features: int
 
     Raises:
         Malformed: positions out of range, twice or not as many as the model takes, or a model outside what the runtime
-            accepts (`entrenous.onnx_dense`).
+            accepts (`entrenous.model.onnx_dense`).
     """
     if not columns:
         raise Malformed("has no model", place="model", remedy="give one for each consent pattern")

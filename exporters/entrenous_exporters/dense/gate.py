@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrenous.decisions.form import MOST_TOLERANCE
-from entrenous.onnx_dense import check_dense
-from entrenous.scorer import Scorer, open_session
+from entrenous.model.onnx_dense import check_dense
+from entrenous.model.scorer import Scorer, open_session
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.dense.pipeline import Linear
 from entrenous_exporters.trees.form import Floats, check_float32

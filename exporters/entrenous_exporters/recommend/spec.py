@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from entrenous.features import Feature, parse_schema
 from entrenous.markers import parse_selection
+from entrenous.messages.triggers import Limit, Trigger
 from entrenous.recommending.catalogue import MOST_ATTRIBUTES
 from entrenous.recommending.item_table import MOST_SUCCESSORS
 from entrenous.segments import MOST_SEGMENTS, Segment
 from entrenous.targeting import MOST_SUPPLIED, Supplied, parse_supplied, variables_of
-from entrenous.triggers import Limit, Trigger
 from entrenous_consent.parsing import Table
 from entrenous_exporters.deciding import DecisionSpec, Known, parse_deciding
 from entrenous_exporters.segmenting import Segments

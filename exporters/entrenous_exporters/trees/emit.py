@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from entrenous.onnx_profile import IR_VERSION, OPSETS, check_model
+from entrenous.model.onnx_profile import IR_VERSION, OPSETS, check_model
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.trees.form import Ensemble
 
@@ -24,7 +24,7 @@ def to_onnx(ensemble: Ensemble) -> bytes:
         ensemble: on its grid, of F features and P columns.
 
     Raises:
-        Malformed: not on a grid yet, or outside what the runtime accepts (`entrenous.onnx_profile`).
+        Malformed: not on a grid yet, or outside what the runtime accepts (`entrenous.model.onnx_profile`).
     """
     if not ensemble.step:
         raise Malformed("is not on a grid", place="ensemble", remedy="call on_grid first")

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from entrenous.onnx_profile import check_model
+from entrenous.model.onnx_profile import check_model
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.trees.form import Column, Ensemble, Floats, bound_of, check_float32
 from entrenous_exporters.trees.reference import walk

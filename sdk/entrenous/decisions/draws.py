@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from entrenous.contributions import HOLDOUT
 from entrenous.decisions.form import Experiment
+from entrenous.loop.contributions import HOLDOUT
 from entrenous_consent.pseudonyms import BUCKETS, bucket
 
 __all__ = ["ELSEWHERE", "NOT_YET", "SIDES", "Draw", "Drawing", "group_key_name"]

@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from entrenous.contributions import HOLDOUT
 from entrenous.decisions.offers import Offer, check_offers, parse_offer
 from entrenous.decisions.payloads import check_payload
+from entrenous.loop.contributions import HOLDOUT
 from entrenous.recommending.strategy import Recommending, parse_recommending
 from entrenous.targeting import Variable, read_tree
 from entrenous_consent.parsing import Table

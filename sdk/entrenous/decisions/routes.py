@@ -17,9 +17,9 @@ from entrenous.decision import Basis
 from entrenous.decisions.draws import SIDES, Drawing
 from entrenous.decisions.form import Cap, DecisionRule, Pattern
 from entrenous.features import Feature
+from entrenous.loop.reports import segment_of
+from entrenous.model.scorer import Scorer
 from entrenous.recommending.shelves import Wares
-from entrenous.reports import segment_of
-from entrenous.scorer import Scorer
 from entrenous.targeting import Gate, Narrowed
 from entrenous_consent.policy import PrivacyPolicy, Report
 from entrenous_consent.pseudonyms import BUCKETS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from entrenous.holdings import Held
+from entrenous.documents.holdings import Held
 from entrenous_consent.dpo.rendering import Block, Document, Facts, Items, Paragraph, Section, Table
 from entrenous_consent.dpo.words import Words, load_words
 from entrenous_consent.policy import PrivacyPolicy

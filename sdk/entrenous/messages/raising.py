@@ -14,12 +14,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from entrenous.active import Active
-from entrenous.armed import Armed
 from entrenous.engine import Engine
 from entrenous.events import Event
+from entrenous.messages.armed import Armed
+from entrenous.messages.triggers import FARTHEST, Group
+from entrenous.messages.webhooks import KEPT_SECONDS
 from entrenous.segments import head_of
-from entrenous.triggers import FARTHEST, Group
-from entrenous.webhooks import KEPT_SECONDS
 from entrenous_consent import audit
 from entrenous_consent.custody import Custody
 from entrenous_consent.drawers import Standing

@@ -14,9 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from entrenous.attributes import AttributeMapping, parse_attributes
 from entrenous.events import CATEGORY_FIELDS, EVENT_NAMES, LARGEST, MONEY_FIELDS
-from entrenous.places import UNITS, Places, found, moment, places, whole
+from entrenous.importing.attributes import AttributeMapping, parse_attributes
+from entrenous.importing.places import UNITS, Places, found, moment, places, whole
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
 
@@ -61,7 +61,7 @@ class EventMapping:
     Attributes:
         name, visitor, time, id, currency, items: where each is in a row. fields, item_fields: the same, by our name.
         names: theirs to ours; one that is ours already stands for itself.
-        time_unit, time_zone: see `entrenous.places.moment`.
+        time_unit, time_zone: see `entrenous.importing.places.moment`.
         money: `decimal` or `minor`. fixed_currency: of every row, empty where the row says it.
     """
 
@@ -203,7 +203,7 @@ def _parse(top: Table) -> AnyMapping:
 
 def packaged_mappings() -> tuple[str, ...]:
     """Return the names of the mappings that ship with the package."""
-    folder = files("entrenous.mappings")
+    folder = files("entrenous.importing.mappings")
     return tuple(sorted(one.name.removesuffix(".toml") for one in folder.iterdir() if one.name.endswith(".toml")))
 
 
@@ -214,7 +214,9 @@ def read_mapping(named: str) -> AnyMapping:
         Missing: it is neither. Malformed: see `parse_mapping`.
     """
     if named in packaged_mappings():
-        return parse_mapping((files("entrenous.mappings") / f"{named}.toml").read_bytes(), place=f"{named}.toml")
+        return parse_mapping(
+            (files("entrenous.importing.mappings") / f"{named}.toml").read_bytes(), place=f"{named}.toml"
+        )
     path = Path(named)
     if not path.is_file():
         known = ", ".join(packaged_mappings())

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous._onnx import ATTRIBUTE, NODE, SINGLE, TYPE_NUMBERS, open_graph, operator_of, spoken, wrong
-from entrenous._protobuf import FIXED32, LENGTH, VARINT, Field, Message, read
+from entrenous.model._onnx import ATTRIBUTE, NODE, SINGLE, TYPE_NUMBERS, open_graph, operator_of, spoken, wrong
+from entrenous.model._protobuf import FIXED32, LENGTH, VARINT, Field, Message, read
 
 __all__ = [
     "FARTHEST",

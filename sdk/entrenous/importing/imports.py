@@ -17,11 +17,11 @@ from hashlib import sha256
 from typing import Any, TypeAlias
 
 from entrenous.active import Active
-from entrenous.attributes import AttributeMapping, exact_number, text_of
 from entrenous.engine import Engine
 from entrenous.events import Attribute, Event, attribute_name, parse_attribute, parse_event
 from entrenous.features import ANY
-from entrenous.mapping import AnyMapping, EventMapping
+from entrenous.importing.attributes import AttributeMapping, exact_number, text_of
+from entrenous.importing.mapping import AnyMapping, EventMapping
 from entrenous.telling import imported_for, keep
 from entrenous_consent.errors import Malformed, Refusal, Unauthentic
 

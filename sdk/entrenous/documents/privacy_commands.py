@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from entrenous import privacy_documents as documents
 from entrenous import rights
 from entrenous.bundle import BUNDLE_LIMIT, read_bundle
-from entrenous.bundle_documents import bundle_document
-from entrenous.egress_documents import egress_document
-from entrenous.holdings import ENDLESS, Holdings, egress, held, identifier_in, opened
+from entrenous.documents import privacy_documents as documents
+from entrenous.documents.bundle_documents import bundle_document
+from entrenous.documents.egress_documents import egress_document
+from entrenous.documents.holdings import ENDLESS, Holdings, egress, held, identifier_in, opened
 from entrenous_consent import audit
 from entrenous_consent.dpo import host
 from entrenous_consent.dpo.commands import Commands

@@ -58,7 +58,7 @@ class Scorer:
     """Scores one visitor at a time.
 
     Args:
-        model: ONNX bytes that passed `entrenous.onnx_profile.check_model`.
+        model: ONNX bytes that passed `entrenous.model.onnx_profile.check_model`.
         features: F, the width of a row. columns: P, the number of margins.
     """
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from entrenous._protobuf import FIXED32, LENGTH, VARINT, Field, Message, read
+from entrenous.model._protobuf import FIXED32, LENGTH, VARINT, Field, Message, read
 from entrenous_consent.errors import Malformed
 
 __all__ = [

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from entrenous.active import Active
-from entrenous.contributions import OUTCOME, Contribution, due_at, pack_contributions, unpack_contributions
 from entrenous.decisions.routes import Trial
 from entrenous.events import Event
+from entrenous.loop.contributions import OUTCOME, Contribution, due_at, pack_contributions, unpack_contributions
 from entrenous_consent.custody import Custody
 from entrenous_consent.drawers import Standing
 from entrenous_consent.errors import Unavailable

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from entrenous.events import Event
-from entrenous.triggers import DAY, FARTHEST, Group, Limit, Trigger
+from entrenous.messages.triggers import DAY, FARTHEST, Group, Limit, Trigger
 from entrenous_consent.errors import Malformed
 from entrenous_consent.packing import pack, unpack
 

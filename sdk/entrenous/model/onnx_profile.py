@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entrenous._onnx import (
+from entrenous.model._onnx import (
     ATTRIBUTE,
     IR_VERSION,
     LARGEST_MODEL,
@@ -30,8 +30,8 @@ from entrenous._onnx import (
     operator_of,
     spoken,
 )
-from entrenous._onnx import wrong as _wrong
-from entrenous._protobuf import read
+from entrenous.model._onnx import wrong as _wrong
+from entrenous.model._protobuf import read
 
 __all__ = ["IR_VERSION", "LARGEST_MODEL", "MOST_STEPS", "OPSETS", "ModelFacts", "check_model"]
 

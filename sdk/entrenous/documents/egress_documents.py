@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from entrenous.holdings import ENDLESS, Egress
-from entrenous.reports import CrowdReport
+from entrenous.documents.holdings import ENDLESS, Egress
+from entrenous.loop.reports import CrowdReport
 from entrenous_consent.dpo.rendering import Block, Document, Facts, Paragraph, Section, Table
 from entrenous_consent.dpo.words import Words, load_words
 from entrenous_consent.messages import Told

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
 
-from entrenous.places import UNITS, Places, found, moment, places
+from entrenous.importing.places import UNITS, Places, found, moment, places
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
 
@@ -40,7 +40,7 @@ class AttributeMapping:
     Attributes:
         visitor, time: where each is in a row; `time` is empty where `at`, Unix seconds, is the time of every row.
         fields: by field, where it is. decimals: how many a number may have; none where a field is not named.
-        time_unit, time_zone: see `entrenous.places.moment`.
+        time_unit, time_zone: see `entrenous.importing.places.moment`.
     """
 
     visitor: Places

@@ -12,10 +12,10 @@ from typing import Any
 from entrenous.bundle import Bundle
 from entrenous.decisions.form import DecisionRule
 from entrenous.features import ANY
+from entrenous.messages.triggers import MINUTE, Trigger
 from entrenous.segments import Segment
 from entrenous.targeting.form import names_in
 from entrenous.targeting.wording import as_cel
-from entrenous.triggers import MINUTE, Trigger
 from entrenous_consent.dpo.parts import Parts
 from entrenous_consent.dpo.rendering import Block, Document, Facts, Items, Listing, Paragraph, Section, Table
 from entrenous_consent.dpo.taxonomy import load_taxonomy

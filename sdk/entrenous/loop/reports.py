@@ -15,9 +15,9 @@ from fractions import Fraction
 from itertools import combinations
 from math import ceil, exp, log
 
-from entrenous.contributions import HOLDOUT, Cell
 from entrenous.decisions.form import DecisionRule
-from entrenous.noise import discrete_laplace
+from entrenous.loop.contributions import HOLDOUT, Cell
+from entrenous.loop.noise import discrete_laplace
 from entrenous_consent.errors import Forbidden
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from entrenous.active import activate
 from entrenous.engine import Engine
-from entrenous.reports import CrowdReport, read_report
+from entrenous.loop.reports import CrowdReport, read_report
 from entrenous.updates.retained import read_state
 from entrenous_consent import audit
 from entrenous_consent.custody import Custody

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from entrenous.active import Active
-from entrenous.contributions import Cell, Contribution, due_at, pack_contributions, unpack_contributions
 from entrenous.decisions.routes import Trial
-from entrenous.ledger import Ledger
-from entrenous.reports import CrowdReport, cells_of, encode_report, mechanism_of, noised
+from entrenous.loop.contributions import Cell, Contribution, due_at, pack_contributions, unpack_contributions
+from entrenous.loop.ledger import Ledger
+from entrenous.loop.reports import CrowdReport, cells_of, encode_report, mechanism_of, noised
 from entrenous_consent import audit
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Forbidden, Unavailable
