@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +25,7 @@ from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
 from entrenous_consent.messages import read_message
 from entrenous_consent.sqlite import SQLiteStore
+from tests.e2e.forked import killed_after
 from tests.messages import POLICY_TEXT
 from tests.segments import trigger
 from tests.shop import DAY, Clock, Shop
@@ -69,24 +68,6 @@ def child(shop: Shop, client: Client, courier: FileCourier, ready: int | None) -
         os._exit(status)
 
 
-def run(shop: Shop, client: Client, courier: FileCourier, delay: float | None) -> bool:
-    """Have a child do a round; kill it `delay` seconds after it is ready. Return whether it came to its end."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(reading)
-        child(shop, client, courier, None if delay is None else writing)
-    os.close(writing)
-    if delay is not None:
-        os.read(reading, 1)
-        time.sleep(delay)
-        os.kill(pid, signal.SIGKILL)
-    os.close(reading)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "a round failed by itself"
-    return os.WIFEXITED(status)
-
-
 def main(home: Path, kills: int, seed: int) -> None:
     chance, shop, where = random.Random(seed), Shop(home, Clock()), Counter[str]()
     shop.policy.write_text(POLICY_TEXT)
@@ -99,12 +80,12 @@ def main(home: Path, kills: int, seed: int) -> None:
             assert visitor.consent({"personalize": True, "message": True}).accepted
             assert visitor.observe("add_to_cart", value=1, currency="EUR").accepted
         shop.clock.now += DAY // 24
-        ended = run(shop, client, courier, chance.uniform(0, longest))
+        ended = killed_after(lambda ready: child(shop, client, courier, ready), chance.uniform(0, longest))
         longest *= 0.9 if ended else 1.1  # so that kills fall before its end about as often as after, on any machine
         new = len(client.outbox()) - ARMED * turn
         assert 0 <= new <= ARMED, "something left twice"
         where["after" if ended else "before" if not new else "some" if new < ARMED else "all raised"] += 1
-        assert run(shop, client, courier, None)
+        assert killed_after(lambda ready: child(shop, client, courier, ready), None)
         left = client.outbox()
         assert len(left) == ARMED * (turn + 1), "something never left, or left twice"
         assert all(one.sent for one in left)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
-import time
 from base64 import b64decode
 from collections import Counter
 from pathlib import Path
@@ -29,6 +27,7 @@ from entrenous_consent.custody import Custody
 from entrenous_consent.freshness import Counters
 from entrenous_consent.keys import Keyring
 from entrenous_consent.sqlite import SQLiteStore
+from tests.e2e.forked import killed_after
 from tests.shop import DAY, Clock, Shop
 
 EXPOSED = 6
@@ -69,24 +68,6 @@ def child(shop: Shop, client: Client, sink: FileSink, ready: int | None) -> None
         os._exit(status)
 
 
-def run(shop: Shop, client: Client, sink: FileSink, delay: float | None) -> bool:
-    """Have a child release; kill it `delay` seconds after it is ready. Return whether it came to its end."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(reading)
-        child(shop, client, sink, None if delay is None else writing)
-    os.close(writing)
-    if delay is not None:
-        os.read(reading, 1)
-        time.sleep(delay)
-        os.kill(pid, signal.SIGKILL)
-    os.close(reading)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "a release failed by itself"
-    return os.WIFEXITED(status)
-
-
 def main(home: Path, kills: int, seed: int) -> None:
     entrenous.loop.reports.discrete_laplace = lambda scale, below: 0  # type: ignore[assignment]
     entrenous.loop.reports.threshold = lambda *_: 1  # type: ignore[assignment]
@@ -105,7 +86,7 @@ def main(home: Path, kills: int, seed: int) -> None:
             visitor.decide("promotion", "none")
         exposed += EXPOSED
         shop.clock.now += 2 * DAY if turn == 0 else DAY
-        ended = run(shop, client, sink, chance.uniform(0, longest))
+        ended = killed_after(lambda ready: child(shop, client, sink, ready), chance.uniform(0, longest))
         longest *= 0.9 if ended else 1.1  # so that kills fall before its end about as often as after, on any machine
         left = {one.id: one for one in client.outbox()}
         new = len(left) - len(before)
@@ -118,7 +99,7 @@ def main(home: Path, kills: int, seed: int) -> None:
         sent = bool(fresh and fresh[0].sent)
         where["after" if ended else "before" if not new else "sent" if sent else "released, not sent"] += 1
         assert all(left[one].data == data for one, data in before.items()), "what left has changed"
-        assert run(shop, client, sink, None)
+        assert killed_after(lambda ready: child(shop, client, sink, ready), None)
         left = {one.id: one for one in client.outbox()}
         assert len(left) == turn + 1, "a window never left"
         assert all(one.sent for one in left.values())
@@ -128,7 +109,7 @@ def main(home: Path, kills: int, seed: int) -> None:
         where["sent twice, the same bytes"] = sum(count == 2 for count in delivered.values())
         before = {one: left[one].data for one in left}
     shop.clock.now += DAY
-    assert run(shop, client, sink, None)
+    assert killed_after(lambda ready: child(shop, client, sink, ready), None)
     reports = [read_report(one.data) for one in client.outbox()]
     counted = sum(sums[0] for report in reports for sums in report.cells.values() if sums is not None)
     assert counted == exposed, f"{exposed} were exposed, {counted} were counted"

@@ -78,15 +78,20 @@ def _messages(words: Words, left: Egress) -> Section:
     return Section(key="messages", heading=words("egress.messages"), blocks=(table,))
 
 
-def _plain_message(one: Emitted, told: Told | None) -> dict[str, Any]:
-    said: dict[str, Any] = {
+def _sealed(one: Emitted, *, readable: bool) -> dict[str, Any]:
+    """Return what is known of anything that left, whatever it is."""
+    return {
         "id": one.id.hex(),
         "made": one.time,
         "received": one.sent or None,
         "bytes": len(one.data),
         "sha256": sha256(one.data).hexdigest(),
-        "readable": told is not None,
+        "readable": readable,
     }
+
+
+def _plain_message(one: Emitted, told: Told | None) -> dict[str, Any]:
+    said = _sealed(one, readable=told is not None)
     if told is None:
         return said
     return said | {
@@ -146,14 +151,7 @@ def _cell(words: Words, cell: tuple[str, str, str]) -> str:
 
 
 def _plain(one: Emitted, report: CrowdReport | None) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "id": one.id.hex(),
-        "made": one.time,
-        "received": one.sent or None,
-        "bytes": len(one.data),
-        "sha256": sha256(one.data).hexdigest(),
-        "readable": report is not None,
-    }
+    said = _sealed(one, readable=report is not None)
     if report is None:
         return said
     return said | {
