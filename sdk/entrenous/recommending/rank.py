@@ -109,13 +109,15 @@ def rank(shelf: Shelf, strategy: Strategy, asked: Asked) -> list[int]:
 
 def _scores(shelf: Shelf, strategy: Strategy, asked: Asked, popular: Sequence[Sequence[int]]) -> dict[int, float]:
     """Return the scores of all items that something speaks for."""
-    parts: list[tuple[float, Mapping[int, float]]] = []
+    parts: list[tuple[float, dict[int, float]]] = []
     if strategy.sequence and shelf.successors is not None:
         parts.append((strategy.sequence, _of_greatest(shelf.successors.scores(asked.visited))))
     if strategy.content:
         parts.append((strategy.content, _of_greatest(_content(shelf.catalogue, asked.visited))))
     if strategy.popular:
         parts.append((strategy.popular, _popularity(shelf.catalogue, asked, popular)))
+    if len(parts) == 1 and asked.among is None and not (strategy.affinity and asked.tastes):
+        return parts[0][1]  # one weight for all changes no order
     scores = dict.fromkeys(asked.among or (), 0.0)
     for weight, part in parts:
         for item, value in part.items():
