@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from benches.evidence import features, learning, off_policy, parity, recommend, uplift
+from benches.evidence import compact, features, learning, off_policy, parity, recommend, shoppers, uplift
 
 
 def main() -> None:
@@ -15,6 +15,8 @@ def main() -> None:
     for name, there, run, lacking in (
         ("uplift", uplift.DATA.is_dir(), uplift.main, "the folder that ENTRENOUS_DATA names"),
         ("recommend", recommend.DATA.is_dir(), recommend.main, "the folder that ENTRENOUS_DATA names"),
+        ("shoppers", shoppers.TABLE.is_file(), shoppers.main, "the folder that ENTRENOUS_DATA names"),
+        ("compact", shoppers.TABLE.is_file(), compact.main, "the folder that ENTRENOUS_DATA names"),
         ("off_policy", find_spec("obp") is not None, off_policy.main, "pip install --no-deps obp==0.4.1"),
     ):
         if there:

@@ -156,6 +156,15 @@ def earned(predicted: NDArray[np.float64], trial: Trial) -> tuple[float, float, 
     )
 
 
+def unsure(predicted: NDArray[np.float64], trial: Trial) -> float:
+    """Return the standard error of the net incremental revenue, by 200 bootstrap samples of the rows."""
+    chance, found = np.random.default_rng(0), []
+    for _ in range(200):
+        drawn = chance.integers(0, len(predicted), len(predicted))
+        found.append(earned(predicted[drawn], trial.where(drawn))[0])
+    return float(np.std(found, ddof=1))
+
+
 def chosen_shape(train: Trial) -> tuple[Learner, float]:
     """Return the shape that earns most on held-out training rows, and what it earned."""
     best = (STARBUCKS[0], -np.inf)
@@ -191,7 +200,8 @@ def main() -> None:
     parity = check(to_onnx(fitted.ensemble), fitted.ensemble, hostile)
     train, test = starbucks("training.csv.gz"), starbucks("Test.csv.gz")
     shape, validated = chosen_shape(train)
-    revenue, response, share = earned(margins(train, test.x, shape, "t")[:, 0], test)
+    predicted = margins(train, test.x, shape, "t")[:, 0]
+    revenue, response, share = earned(predicted, test)
     best = int(np.argmax([one.value for one in constants]))
     dr, least = policy["dr"], constants[best].interval
     verdict = "beats" if dr.interval[0] > least[1] else "does not beat"
@@ -233,6 +243,7 @@ net {validated:.0f} there.
 | on the test file | |
 |---|---:|
 | net incremental revenue | {revenue:.2f} |
+| its standard error, by bootstrap | {unsure(predicted, test):.0f} |
 | incremental response rate | {response:.4f} |
 | share sent to | {share:.3f} |
 """)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from entrenous.bundle import BUNDLE_LIMIT, Bundle, Manifest, encode_bundle, read_bundle
 from entrenous.decisions.form import DecisionRule
+from entrenous.reports import check_cells
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_exporters.build import build, cuts_of
@@ -183,7 +184,12 @@ def check_permitted(
         raise Malformed("names a decision twice", place=", ".join(names), remedy="give each campaign a name of its own")
     manifest = manifest_of(spec, ((),) * len(spec.decision.patterns), 0.0, created=0, card=b"")
     also = {one.name: one.rule(model="", tolerance=0.0, cuts=((),) * len(one.patterns)) for one in campaigns}
-    request = replace(manifest, decisions={**also, **manifest.decisions}).request()
+    manifest = replace(manifest, decisions={**also, **manifest.decisions})
+    for name, rule in manifest.decisions.items():
+        report = policy.report(name, rule.experiment.purpose) if rule.experiment else None
+        if report is not None:
+            check_cells(name, rule, report)
+    request = manifest.request()
     placed = [
         refusal
         for decision in decisions

@@ -18,6 +18,7 @@ from entrenous.decisions.form import DecisionRule, Experiment
 from entrenous.decisions.routes import Compiler, Route, Trial
 from entrenous.features import DERIVED, Feature, Plan, compile_plan, derived
 from entrenous.recommending.shelves import Wares, compile_wares
+from entrenous.reports import check_cells
 from entrenous.scorer import Scorer
 from entrenous.segments import compile_segments
 from entrenous.targeting import Gate, compile_gate
@@ -224,6 +225,7 @@ def _trials(policy: PrivacyPolicy, compiler: Compiler) -> dict[str, Trial]:
         report = policy.report(name, drawing.experiment.purpose)
         if report is not None:
             rule = compiler.manifest.decisions[name]
+            check_cells(name, rule, report)
             trials[name] = Trial(decision=name, rule=rule, drawing=drawing, report=report)
     return trials
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from entrenous.decisions.form import DecisionRule, Parts, Pattern, parse_decision
+from entrenous.decisions.form import DecisionRule, Parts, Pattern, check_together, parse_decision
 from entrenous.features import Feature, parse_schema
 from entrenous.onnx_dense import check_dense
 from entrenous.onnx_profile import check_model
@@ -228,6 +228,7 @@ def _manifest(table: Table) -> Manifest:
         raise table.refuse("expires", "is not after created")
     if not decisions:
         raise table.refuse("decisions", "is empty", "declare at least one decision")
+    check_together(decisions, table)
     for name in models:
         if all(rule.model != name for rule in decisions.values()):
             raise table.refuse(f"models.{name}", "serves no decision", "remove it")

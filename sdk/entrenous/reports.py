@@ -18,6 +18,7 @@ from math import ceil, exp, log
 from entrenous.contributions import HOLDOUT, Cell
 from entrenous.decisions.form import DecisionRule
 from entrenous.noise import discrete_laplace
+from entrenous_consent.errors import Forbidden
 from entrenous_consent.packing import pack, unpack
 from entrenous_consent.parsing import Table
 from entrenous_consent.policy import METRICS, Report
@@ -29,6 +30,7 @@ __all__ = [
     "Mechanism",
     "bounds",
     "cells_of",
+    "check_cells",
     "encode_report",
     "mechanism_of",
     "noised",
@@ -163,6 +165,19 @@ def cells_of(rule: DecisionRule, report: Report) -> tuple[Cell, ...]:
                 arms = drawn or tuple(rule.choice[tranche]) if tranche else (rule.default_arm,)
                 found += [(one, tranche, "+".join(granted)) for one in (HOLDOUT, *arms)]
     return tuple(found)
+
+
+def check_cells(name: str, rule: DecisionRule, report: Report) -> None:
+    """Refuse a decision whose report could not be read.
+
+    Raises:
+        Forbidden: it would have more cells than a report may have.
+    """
+    cells = len(cells_of(rule, report))
+    if cells > _MOST_CELLS:
+        what = f"would be reported in {cells:,} cells, more than {_MOST_CELLS:,}"
+        remedy = "decide by fewer tranches or arms, or report by fewer segments"
+        raise Forbidden(what, place=f"decisions.{name}", remedy=remedy)
 
 
 def noised(

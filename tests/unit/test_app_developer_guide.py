@@ -19,6 +19,7 @@ import pytest
 from tests.worker import Running
 
 from entrenous.cli import REFUSED, main
+from entrenous.decision import CAUSES, REASONS
 from entrenous_edge.answers import STATUS
 from entrenous_edge.identity import Door
 from entrenous_evaluation.statistics.estimates import LEAST_BUYERS
@@ -324,3 +325,12 @@ def test_routes_and_settings_of_the_security_page_exist(followed):
     assert {"publishable_keys", "token_key_file", "admin_token_file"} <= named
     for key in ("publishable_keys", "token_key_file", "admin_token_file"):
         assert key in (worker.home / "edge.toml").read_text()
+
+
+def test_the_causes_that_the_page_names_are_those_there_are():
+    table = GUIDE.partition("| reason | cause |")[2].partition("\n\n")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    named = {word for row in rows for word in re.findall(r"`(\w+)`", row[1])}
+    assert named <= set(CAUSES)
+    assert set(CAUSES) - named == {"", "unknown_decision", "bad_identifier", "fault"}
+    assert {word for row in rows for word in re.findall(r"`(\w+)`", row[0])} == set(REASONS) - {"DISABLED"}

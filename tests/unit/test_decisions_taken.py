@@ -10,6 +10,7 @@ from tests.decisions import EVERYONE, agreeing, always, offer, promotion, rewrit
 from tests.shop import DAY, Shop
 
 from entrenous.decisions.form import Arm, Cap
+from entrenous_consent.errors import Forbidden, Malformed
 
 ARMS = {"none": Arm(value="none"), "plain": Arm(value="A"), "guide": Arm(value="B", payload='{"order": ["guide"]}')}
 
@@ -202,3 +203,40 @@ def test_an_answer_set_by_hand_is_shown_and_neither_kept_nor_counted(shop):
     client.flush()
     assert visitor.export().data["purposes"]["personalize"]["receipts"] == []
     assert visitor.decide("home", "fallback").value == "A", "who was forced is another object"
+
+
+# Decisions of one bundle
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({}, "is the experiment of home too"),
+        ({"id": "another", "group": "spring", "slice": (4_999, EVERYONE)}, "overlaps that of home"),
+    ],
+)
+def test_two_decisions_never_count_in_each_others_place(shop, change, what):
+    rule = flag(shop, guide=EVERYONE)
+    first = replace(rule.experiment, group="spring", slice=(0, 5_000))
+    second = replace(first, **change)
+    rewrite(shop, home=replace(rule, experiment=first), other=replace(rule, experiment=second))
+    with pytest.raises(Malformed, match=what):
+        shop.open()
+
+
+def test_a_cap_is_not_shared_under_the_name_of_a_decision(shop):
+    rule = replace(flag(shop, guide=EVERYONE), experiment=None)
+    rewrite(shop, home=replace(rule, cap=Cap(decisions=1, days=1, shared="other")), other=rule)
+    with pytest.raises(Malformed, match="is the name of a decision"):
+        shop.open()
+
+
+def test_a_decision_whose_report_could_not_be_read_is_not_taken_on(shop):
+    arms = {f"a{i}": Arm(value=i) for i in range(256)}
+    shares = {f"a{i}": 39 for i in range(255)} | {"a255": EVERYONE - 255 * 39}
+    tranches = tuple(f"t{i}" for i in range(5))
+    patterns = tuple(replace(one, cuts=(-2.0, -1.0, 0.0, 1.0)) for one in promotion(shop).patterns)
+    scored = replace(promotion(shop), tranches=tranches, patterns=patterns, arms=arms, default_arm="a0", cap=None)
+    rewrite(shop, promotion=replace(scored, choice=dict.fromkeys(tranches, shares)))
+    with pytest.raises(Forbidden, match=r"reported in 1,.* cells, more than 1,024"):
+        shop.open()

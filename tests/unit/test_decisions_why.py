@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +130,11 @@ def test_no_bit_of_the_answer_hangs_on_being_asked_why(shop: Shop):
     before.why()
     after = visitor.decide("promotion", "none")
     assert (before.margin, before.value, before.tranche) == (after.margin, after.value, after.tranche)
+
+
+def test_the_example_of_the_page_on_decisions_gives_what_it_shows():
+    page = (Path(__file__).parents[2] / "docs" / "decisions.md").read_text("utf-8")
+    (snippet,) = re.findall(r"^```pycon\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    said: list[str] = []
+    example = doctest.DocTestParser().get_doctest(snippet, {}, "decisions.md", "docs/decisions.md", 0)
+    assert doctest.DocTestRunner(verbose=False).run(example, out=said.append).failed == 0, "".join(said)

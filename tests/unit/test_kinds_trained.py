@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.decisions import agreeing
 from tests.kinds import TRIAL, dealt_rows, generated_rows, situation_spec, uplift_spec
 from tests.shop import Shop
 
-from entrenous.bundle import read_bundle
+from entrenous.bundle import encode_bundle, read_bundle
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.built import score
 from entrenous_exporters.card import read_card, render_page, render_text
@@ -115,8 +116,22 @@ def test_two_visitors_at_the_same_product_get_what_suits_how_they_shop(shop: Sho
     deciding.observe("purchase", category="boots", value=9900, currency="EUR", time=shop.clock() - 9 * 86_400)
     answers = [visitor.decide("promotion", "fallback") for visitor in (discovering, deciding)]
     assert answers[0].tranche != answers[1].tranche
+    learnt = dict(rule.choice) | {answers[0].tranche: {"ten_off": 10_000}, answers[1].tranche: {"none": 10_000}}
+    decisions = {"promotion": replace(rule, choice=learnt, experiment=replace(rule.experiment, holdout=0))}
+    shop.bundle.write_bytes(encode_bundle(replace(manifest, decisions=decisions), situations.bundle.models))
+    shop.publish()
+    assert client.refresh().accepted
+    assert [one.decide("promotion", "fallback").value for one in (discovering, deciding)] == ["ten_off", "none"]
     assert {answer.tranche for answer in answers} <= set(rule.tranches)
     assert answers[0].margin is None
+
+
+def test_the_page_on_decisions_tells_the_figures_of_the_card(situations: Trained):
+    page = " ".join((Path(__file__).parents[2] / "docs" / "decisions.md").read_text("utf-8").split())
+    full, narrow = read_card(situations.card)["situations"]["patterns"]
+    rates = [f"{100 * rate:.0f}" for rate in full["reached"][1:]]
+    assert f"of their visits {', '.join(rates[:-1])} and {rates[-1]} % end in a purchase" in page
+    assert f"{100 * narrow['same_as_fullest']:.0f} % of the visits are put where they would have been" in page
 
 
 def test_every_shipped_kind_reads_back(uplift: Trained, situations: Trained):

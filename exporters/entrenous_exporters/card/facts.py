@@ -134,7 +134,17 @@ def facts_of(
         "learner": {key: value for key, value in asdict(spec.learner).items() if value or key in ("k", "seed")},
         "split": {key: _dated(key, value) for key, value in asdict(spec.split).items() if value},
         "libraries": {name: version(name) for name in sorted((*_LIBRARIES, *_OF_LEARNER.get(spec.learner.kind, ())))},
+        **({"shape": _shape(spec)} if spec.learners or spec.step else {}),
     } | {key: _plain(value) for key, value in judged.items()}
+
+
+def _shape(spec: TrainingSpec) -> dict[str, Any]:
+    """Return what a search found: what learns each pattern in the learner's place, and the step of the leaves."""
+    told = ("trees", "leaves", "learning_rate", "min_rows_leaf", "bins", "calibration")
+    return {
+        "step": spec.step,
+        "patterns": [{key: getattr(spec.learner_of(one), key) for key in told} for one in spec.decision.patterns],
+    }
 
 
 def encode_card(facts: Mapping[str, Any]) -> bytes:

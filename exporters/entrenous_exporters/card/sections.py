@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from entrenous_exporters.card.kinds import situation_sections, situation_title, uplift_sections, uplift_title
@@ -373,6 +373,18 @@ def _withdrawal(facts: Facts, language: str) -> Section:
     )
 
 
+def _shape(facts: Facts, language: str, spelt: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    """Return what a search for the smallest bundle put in the learner's place, if there was one."""
+    if "shape" not in facts:
+        return []
+    shape, said = facts["shape"], say(language, "In its smallest shape", "Sous sa plus petite forme")
+    each = zip(facts["patterns"], shape["patterns"], strict=True)
+    lines = [f"{said}, {purposes(pattern)}: {spelt(own)}." for pattern, own in each]
+    if shape["step"]:
+        lines.append(f"{say(language, 'Step of the leaves', 'Pas des feuilles')}: {shape['step']}.")
+    return lines
+
+
 def _made(facts: Facts, language: str) -> Section:
     def spelt(table: Mapping[str, Any]) -> str:
         return ", ".join(f"{key} {value}" for key, value in table.items())
@@ -383,6 +395,7 @@ def _made(facts: Facts, language: str) -> Section:
         heading=say(language, "How it was made", "Comment il a été fait"),
         sentences=(
             f"{say(language, 'Learner', 'Apprentissage')}: {spelt(facts['learner'])}.",
+            *_shape(facts, language, spelt),
             f"{say(language, 'Split', 'Partage')}: {spelt(facts['split'])}.",
             f"{say(language, 'Policy', 'Politique')}: {policy['tenant']} {policy['version']}.",
             f"{say(language, 'Libraries', 'Bibliothèques')}: {spelt(facts['libraries'])}.",

@@ -116,11 +116,13 @@ def find_situations(
     _, scaled, weights = _weighed(x[:, at], whole, at)
     weighed = scaled * weights
     chance = np.random.default_rng(seed)
-    sample = weighed if len(x) <= _SAMPLE else weighed[chance.choice(len(x), _SAMPLE, replace=False)]
+    drawn = np.arange(len(x)) if len(x) <= _SAMPLE else chance.choice(len(x), _SAMPLE, replace=False)
+    sample, who = weighed[drawn], np.unique(visitors[drawn], return_inverse=True)[1]
+    each = 1 / np.bincount(who)[who]  # nobody counts for more by coming often
     centre = _mean_of_visitors(weighed, visitors)
     with threadpool_limits(1):
         found = KMeans(n_clusters=min(count, len(np.unique(sample, axis=0))), n_init=_STARTS, random_state=seed).fit(
-            sample
+            sample, sample_weight=each
         )
         starts = np.concatenate([centre[None, :], found.cluster_centers_])
         nearest = _nearest(weighed, starts)

@@ -49,6 +49,7 @@ __all__ = [
     "Parts",
     "Pattern",
     "Posterior",
+    "check_together",
     "parse_arms",
     "parse_cap",
     "parse_decision",
@@ -241,6 +242,33 @@ class DecisionRule:
         if self.recommending is not None:
             table["recommending"] = self.recommending.as_table()
         return table
+
+
+def check_together(decisions: Mapping[str, DecisionRule], table: Table) -> None:
+    """Refuse decisions of one bundle that would count in each other's place.
+
+    Raises:
+        Malformed: one experiment in two decisions, slices of a group that overlap, or a cap shared under the name of a
+            decision.
+    """
+    seen: dict[str, str] = {}
+    slices: dict[str, list[tuple[int, int, str]]] = {}
+    for name, rule in decisions.items():
+        if rule.cap is not None and rule.cap.shared in decisions:
+            remedy = "share it under a word of its own"
+            raise table.refuse(f"decisions.{name}.cap.shared", "is the name of a decision", remedy)
+        if rule.experiment is None:
+            continue
+        place, experiment = f"decisions.{name}.experiment", rule.experiment
+        if experiment.id in seen:
+            what = f"is the experiment of {seen[experiment.id]} too: a visitor would count in one of the two"
+            raise table.refuse(f"{place}.id", what, "give each an id of its own")
+        seen[experiment.id] = name
+        if experiment.group:
+            for low, high, other in slices.setdefault(experiment.group, []):
+                if max(low, experiment.slice[0]) < min(high, experiment.slice[1]):
+                    raise table.refuse(f"{place}.slice", f"overlaps that of {other}", "give each its own visitors")
+            slices[experiment.group].append((*experiment.slice, name))
 
 
 def width_of(kind: str, tranches: int) -> int:
