@@ -1,5 +1,5 @@
 """A list of twenty out of 100,000 items against a bare ONNX Runtime identity call, in one run: of a visit with five
-items, and of one with none."""
+items, of one with none, and by attributes, tastes and what is popular at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from tests.shop import Clock, Shop
 
 from entrenous import Visitor
 from entrenous.model.scorer import open_session
-from entrenous.recommending.catalogue import Catalogue
+from entrenous.recommending.catalogue import Catalogue, ItemAttribute
 from entrenous.recommending.item_table import MOST_ITEMS, ItemTable, Mixing
+from entrenous.recommending.rank import Asked, Shelf, rank
+from entrenous.recommending.strategy import Strategy
 
 SUCCESSORS = 4
 
@@ -60,3 +62,26 @@ def test_list_of_twenty(benchmark, browsing, visited):
         return browsing.recommend("next_item", items=visited, count=20).items
 
     assert len(benchmark.pedantic(work, rounds=60, iterations=50, warmup_rounds=5)) == 20
+
+
+@pytest.mark.benchmark(group="recommend")
+def test_list_by_five_attributes_and_two_tastes(benchmark):
+    chance = np.random.default_rng(5)
+    attributes = [
+        ItemAttribute(
+            name=name,
+            values=tuple(f"{name} {i}" for i in range(many)),
+            codes=memoryview(chance.integers(0, many + 1, MOST_ITEMS).astype(np.uint16).tobytes()).cast("H"),
+        )
+        for name, many in (("category", 60), ("brand", 400), ("colour", 20), ("size", 30), ("price_band", 8))
+    ]
+    ids = [f"sku-{i:06d}" for i in range(MOST_ITEMS)]
+    popular = chance.permutation(MOST_ITEMS)[:60_000].tolist()
+    catalogue = Catalogue(ids=ids, integers=False, attributes=attributes, popular=popular, regions={})
+    shelf = Shelf(catalogue=catalogue, successors=None, spread=0)
+    strategy = Strategy(content=1.0, affinity=1.0, popular=0.2, most=4)
+    asked = Asked(count=20, visited=[1, 2, 3, 4, 5], tastes=[(0, 3), (1, 7)])
+
+    assert (
+        len(benchmark.pedantic(lambda: rank(shelf, strategy, asked), rounds=60, iterations=20, warmup_rounds=5)) == 20
+    )

@@ -18,6 +18,8 @@ from tuf.api.metadata import Root, Targets
 from entrenous.bundle import Bundle
 from entrenous.decisions.form import DecisionRule
 from entrenous.features import Feature
+from entrenous.recommending.strategy import Recommending
+from entrenous.targeting.wording import as_cel
 from entrenous.updates.verify import Listed
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import BUCKETS
@@ -57,6 +59,9 @@ def show_bundle(bundle: Bundle, length: int) -> list[str]:
     lines += [
         f"model {name}: {size:,} bytes, SHA-256 {digest.hex()}" for name, (digest, size) in manifest.models.items()
     ]
+    lines += [
+        f"table {name}: {size:,} bytes, SHA-256 {digest.hex()}" for name, (digest, size) in manifest.tables.items()
+    ]
     return [plain(line) for line in lines]
 
 
@@ -93,6 +98,24 @@ def _decision(name: str, rule: DecisionRule) -> Iterator[str]:
             yield f"    and {rule.experiment.taken / 100:g} % take part so far"
     if rule.cap:
         yield f"  at most {rule.cap.decisions} other than the default in {rule.cap.days} days"
+    if rule.recommending:
+        yield from _lists(rule.recommending)
+
+
+def _lists(recommending: Recommending) -> Iterator[str]:
+    yield f"  recommends from {recommending.catalogue}, by what follows in {recommending.successors or 'nothing'}"
+    if recommending.spread:
+        yield f"    spread over {recommending.spread}"
+    for feature, attribute in recommending.tastes.items():
+        yield f"    {feature} names a {attribute}"
+    for arm, strategy in recommending.strategies.items():
+        how = ", ".join(f"{key} {value:g}" for key, value in strategy.as_table().items())
+        yield f"    strategy of {arm}: {how or 'what is popular'}"
+    for rule in recommending.merchandising:
+        what = ", ".join(str(item) for item in rule.items) or f"{rule.attribute} {rule.value}"
+        times = f" times {rule.factor:g}" if rule.action == "boost" else ""
+        whom = f" where {as_cel(rule.when)}" if rule.when is not None else ""
+        yield f"    {rule.action} {what}{times}{whom}"
 
 
 def show_listed(target: Listed) -> str:

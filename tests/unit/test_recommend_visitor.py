@@ -10,9 +10,13 @@ from tests.recommending import catalogue, deciding, stock, successors
 from tests.shop import Shop
 
 from entrenous.bundle import encode_bundle, read_bundle
+from entrenous.documents.bundle_documents import bundle_document
 from entrenous.recommending.strategy import Merchandising, Strategy
 from entrenous.targeting import Supplied
+from entrenous_consent.dpo.rendering import render
 from entrenous_consent.errors import Malformed, Unauthentic
+from entrenous_consent.policy import parse_policy
+from entrenous_exporters.showing import show_bundle
 
 FOLLOWING, POPULAR = Strategy(sequence=1.0, rerank=0.5), Strategy(popular=1.0)
 ASKED = {"items": ["clogs"], "count": 2}
@@ -197,3 +201,29 @@ def test_a_decision_whose_parts_do_not_fit_is_refused(shop, said, what):
 
     with pytest.raises(Malformed, match=what):
         read_bundle(shop.bundle.read_bytes())
+
+
+def test_what_lists_are_made_of_is_shown_before_it_is_signed(shop):
+    when = ("==", ("var", "visit_taste_30d"), "boots")
+    rules = [
+        Merchandising(action="pin", items=("hose", "atlas"), when=when),
+        Merchandising(action="boost", attribute="colour", value="red", factor=2.5),
+    ]
+    stock(shop, deciding(shop, *rules, smart=Strategy(sequence=1.0, most=3), plain=POPULAR))
+    bundle, policy = read_bundle(shop.bundle.read_bytes()), parse_policy(shop.policy.read_bytes())
+
+    signed = "\n".join(show_bundle(bundle, 1))
+    assert "strategy of smart: sequence 1, most 3" in signed
+    assert "pin hose, atlas where visit_taste_30d == 'boots'" in signed
+    assert "boost colour red times 2.5" in signed
+    assert "visit_taste_30d names a category" in signed
+    assert all(digest.hex() in signed for digest, _ in bundle.manifest.tables.values())
+    for language in ("en", "fr"):
+        document = bundle_document(bundle, policy, language, "9.9")
+        text = " ".join(render(document, "text").split())
+        assert "hose, atlas" in text
+        assert "visit_taste_30d == 'boots'" in text
+        assert "colour = red" in text
+        assert document.data["rules"] == {
+            "decisions.home_list.recommending.merchandising[0].when": "visit_taste_30d == 'boots'"
+        }

@@ -152,7 +152,7 @@ def _following(table: Table) -> Following:
     following = Following(
         k=table.integer("k", 5, least=1, most=1_000_000),
         strongest=table.integer("strongest", 20, least=1, most=MOST_SUCCESSORS),
-        reach=table.integer("reach", 10, least=1, most=50),
+        reach=table.integer("reach", 20, least=1, most=50),
     )
     table.close()
     return following

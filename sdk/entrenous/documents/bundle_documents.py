@@ -13,6 +13,7 @@ from entrenous.bundle import Bundle
 from entrenous.decisions.form import DecisionRule
 from entrenous.features import ANY
 from entrenous.messages.triggers import MINUTE, Trigger
+from entrenous.recommending.strategy import Recommending
 from entrenous.segments import Segment
 from entrenous.targeting.form import names_in
 from entrenous.targeting.wording import as_cel
@@ -73,6 +74,9 @@ class _Told:
             for part, tree in (("targeting", decision.targeting), ("exclude", decision.exclude)):
                 if tree is not None:
                     yield f"decisions.{name}.{part}", as_cel(tree, self.segments)
+            for i, one in enumerate(decision.recommending.merchandising if decision.recommending else ()):
+                if one.when is not None:
+                    yield f"decisions.{name}.recommending.merchandising[{i}].when", as_cel(one.when, self.segments)
         for segment in self.manifest.segments:
             yield f"segments.{segment.name}", self.written(segment)
         for trigger in self.manifest.triggers:
@@ -139,8 +143,23 @@ class _Told:
         for part, tree in (("for", decision.targeting), ("out", decision.exclude)):
             if tree is not None:
                 yield from self._rule(words(f"decision.{part}"), as_cel(tree, self.segments), tree)
+        if decision.recommending is not None:
+            yield from self._lists(decision.recommending)
         if (decision.targeting, decision.exclude) != (None, None):
             yield Paragraph(text=words("rules_read"))
+
+    def _lists(self, recommending: Recommending) -> Iterator[Block]:
+        """Say what lists are made of, and what a merchandiser adds for whom."""
+        words = self.parts.words
+        read = ", ".join(sorted(recommending.tastes)) or words("none")
+        yield Facts(facts=((words("lists.visit"), words("lists.handed")), (words("lists.tastes"), read)))
+        for one in recommending.merchandising:
+            items = ", ".join(str(item) for item in one.items) or f"{one.attribute} = {one.value}"
+            called = words(f"lists.{one.action}", items=items)
+            if one.when is None:
+                yield Facts(facts=((called, words("everyone")),))
+            else:
+                yield from self._rule(called, as_cel(one.when, self.segments), one.when)
 
     def _rule(self, called: str, text: str, tree: tuple[Any, ...]) -> Iterator[Block]:
         words = self.parts.words

@@ -41,7 +41,7 @@ MOST_REGIONS = 256
 UNKNOWN_MARGIN = 255
 _LONGEST = 4 << 20
 _FORMAT = 1
-_MOST_ALIKE = 32
+_MOST_ALIKE = 16
 _MOST_KNOWN = 4096
 """Items of which it is kept in memory what they are like."""
 
@@ -72,7 +72,19 @@ class Catalogue:
         regions: the same by region. margins: [I] per cent, empty where none is known.
     """
 
-    __slots__ = ("_alike", "_within", "attributes", "ids", "integers", "margins", "popular", "ranks", "regions")
+    __slots__ = (
+        "_alike",
+        "_cold",
+        "_order",
+        "_within",
+        "attributes",
+        "ids",
+        "integers",
+        "margins",
+        "popular",
+        "ranks",
+        "regions",
+    )
 
     def __init__(
         self,
@@ -89,7 +101,11 @@ class Catalogue:
         self.popular, self.regions, self.margins = list(popular), dict(regions), margins
         self.ranks = {item: rank for rank, item in enumerate(self.popular)}
         self._alike: dict[int, tuple[tuple[int, float], ...]] = {}
-        self._within: dict[tuple[int, int], list[int]] = {}
+        self._within: dict[int, dict[int, list[int]]] = {}
+        self._order = np.array(self.popular, np.int64)
+        cold = np.ones(len(self.ids), bool)
+        cold[self._order] = False
+        self._cold = np.flatnonzero(cold)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -112,16 +128,18 @@ class Catalogue:
 
     def popular_within(self, attribute: int, code: int) -> list[int]:
         """Return the popular items that have this value, the most popular first."""
-        known = self._within.get((attribute, code))
+        known = self._within.get(attribute)
         if known is None:
-            codes = self.attributes[attribute].codes
-            known = self._within[attribute, code] = [item for item in self.popular if codes[item] == code]
-        return known
+            known, codes = {}, self.attributes[attribute].codes
+            for item in self.popular:
+                known.setdefault(codes[item], []).append(item)
+            self._within[attribute] = known
+        return known.get(code, [])
 
     def alike(self, item: int) -> tuple[tuple[int, float], ...]:
         """Return the items that share most attributes with one, each with the share of its attributes that agree.
 
-        At most 32 popular and 32 cold ones: what is new has a chance too. Of equals the more popular, then the lower
+        At most 16 popular and 16 cold ones: what is new has a chance too. Of equals the more popular, then the lower
         number goes first.
         """
         known = self._alike.get(item)
@@ -140,10 +158,7 @@ class Catalogue:
                 shared += np.asarray(attribute.codes) == code
         shared[item] = 0
         found: list[tuple[int, float]] = []
-        order = np.array(self.popular, np.int64)
-        cold = np.ones(len(self.ids), bool)
-        cold[order] = False
-        for some in (order, np.flatnonzero(cold)):
+        for some in (self._order, self._cold):
             ranked = some[np.argsort(-shared[some], kind="stable")[:_MOST_ALIKE]]
             found += [(int(one), float(shared[one] / asked)) for one in ranked if shared[one]]
         return tuple(found)

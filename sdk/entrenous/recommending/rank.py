@@ -29,7 +29,7 @@ from entrenous.recommending.strategy import Strategy
 __all__ = ["Asked", "Shelf", "Touch", "rank"]
 
 _CONTENT_FADING = 0.6
-_MOST_POPULAR = 100
+_MOST_POPULAR = 50
 """How many popular items are scored; more may fill a list."""
 
 
@@ -109,13 +109,15 @@ def rank(shelf: Shelf, strategy: Strategy, asked: Asked) -> list[int]:
 
 def _scores(shelf: Shelf, strategy: Strategy, asked: Asked, popular: Sequence[Sequence[int]]) -> dict[int, float]:
     """Return the scores of all items that something speaks for."""
-    parts: list[tuple[float, Mapping[int, float]]] = []
+    parts: list[tuple[float, dict[int, float]]] = []
     if strategy.sequence and shelf.successors is not None:
         parts.append((strategy.sequence, _of_greatest(shelf.successors.scores(asked.visited))))
     if strategy.content:
         parts.append((strategy.content, _of_greatest(_content(shelf.catalogue, asked.visited))))
     if strategy.popular:
         parts.append((strategy.popular, _popularity(shelf.catalogue, asked, popular)))
+    if len(parts) == 1 and asked.among is None and not (strategy.affinity and asked.tastes):
+        return parts[0][1]  # one weight for all changes no order
     scores = dict.fromkeys(asked.among or (), 0.0)
     for weight, part in parts:
         for item, value in part.items():
@@ -126,9 +128,12 @@ def _scores(shelf: Shelf, strategy: Strategy, asked: Asked, popular: Sequence[Se
             for attribute, code in asked.tastes:
                 for item in shelf.catalogue.popular_within(attribute, code)[:_MOST_POPULAR]:
                     scores.setdefault(item, 0.0)
-        for item in scores:
-            if item >= 0:
-                scores[item] += strategy.affinity * _affinity(shelf.catalogue, item, asked.tastes)
+        share = strategy.affinity / len(asked.tastes)
+        for attribute, code in asked.tastes:
+            codes = shelf.catalogue.attributes[attribute].codes
+            for item in scores:
+                if item >= 0 and codes[item] == code:
+                    scores[item] += share
     return scores
 
 
@@ -163,11 +168,6 @@ def _popularity(catalogue: Catalogue, asked: Asked, popular: Sequence[Sequence[i
         return {item: 1 / log2(2 + place) for place, item in enumerate(first)}
     ranks = catalogue.ranks
     return {item: 1 / log2(2 + ranks[item]) for item in asked.among if item in ranks}
-
-
-def _affinity(catalogue: Catalogue, item: int, tastes: Sequence[tuple[int, int]]) -> float:
-    met = sum(1 for attribute, code in tastes if catalogue.attributes[attribute].codes[item] == code)
-    return met / len(tastes)
 
 
 def _touched(catalogue: Catalogue, touch: Touch, item: int) -> bool:

@@ -98,7 +98,7 @@ def compile_wares(
         successors = parse_item_table(tables[recommending.successors], place=place)
         if len(successors) != len(catalogue):
             raise Malformed("is of another catalogue", place=place, remedy="learn both from the same files")
-    return Wares(
+    wares = Wares(
         shelf=Shelf(
             catalogue=catalogue,
             successors=successors,
@@ -115,6 +115,9 @@ def compile_wares(
             for one in recommending.merchandising
         ),
     )
+    for taste in wares.tastes:
+        catalogue.popular_within(taste.attribute, 0)  # worked out here, before a visitor comes
+    return wares
 
 
 def _attribute(catalogue: Catalogue, name: str) -> int:
