@@ -81,6 +81,7 @@ def test_the_plan_says_what_can_be_seen(followed: Path, capsys: pytest.CaptureFi
     assert main([*shlex.split(plan), "--visitors", "900", "--days", "28"]) == 0
     plenty = capsys.readouterr().out
     assert "every comparison shows" in plenty
+    assert "minor units, EUR), over the budget of 500,000" in " ".join(plenty.split())
     assert main([*shlex.split(plan), "--visitors", "20", "--days", "7"]) == 0
     assert "9 of 9 comparisons stay hidden" in capsys.readouterr().out
 
@@ -149,6 +150,7 @@ def test_every_refusal_of_the_page_is_provoked_here():
             ),
             "who are less likely to buy anyway",
         ),
+        (("order_value = 8000", "order_value = 12000"), "a usual order is 12,000"),
         (('en = "10 off from 100"', 'en = "Number of views of items, 7 days"'), "which is what is kept about visitors"),
     ],
 )

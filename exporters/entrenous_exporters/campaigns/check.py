@@ -68,6 +68,12 @@ def _money(campaign: Campaign) -> Iterator[Warned]:
             yield Warned(
                 place=f"arms.{name}", what="says no cost, so it is taken for free", remedy="state cost = 0 if so"
             )
+    usual = campaign.money.order_value if campaign.money else 0
+    for name, arm in campaign.arms.items():
+        if arm.offer and usual and arm.offer.threshold <= usual:
+            what = f"takes {arm.offer.amount:,} off from {arm.offer.threshold:,}, and a usual order is {usual:,}"
+            remedy = "ask for more than is bought anyway"
+            yield Warned(place=f"arms.{name}.offer.threshold", what=what, remedy=remedy)
     generous = [_generosity(campaign, tranche) for tranche in campaign.tranches]
     for i in range(1, len(generous)):
         if generous[i] > generous[i - 1] + 1e-9:

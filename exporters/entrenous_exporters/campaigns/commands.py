@@ -151,7 +151,7 @@ def _plain(found: Mapping[str, Simulated]) -> dict[str, Any]:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from entrenous_exporters.campaigns import read_campaign  # noqa: PLC0415 — CEL takes a while to import
-    from entrenous_exporters.campaigns.plan import plan  # noqa: PLC0415
+    from entrenous_exporters.campaigns.plan import cost_of, plan  # noqa: PLC0415
 
     read, policy = read_campaign(arguments.campaign), _policy(arguments.policy)
     report = policy.report(read.name, read.experiment.purpose)
@@ -167,6 +167,10 @@ def _plan(arguments: argparse.Namespace) -> int:
     console.print(table)
     hidden = sum(one.hidden for one in found)
     said = f"{hidden} of {len(found)} comparisons stay hidden" if hidden else "every comparison shows"
+    if read.money is not None:
+        cost, budget = cost_of(read, found, arguments.conversion), read.money.budget
+        over = f", over the budget of {budget:,}: ramp less, or offer less" if 0 < budget < cost else ""
+        console.print(f"arms cost about {cost:,.0f} (minor units, {read.money.currency}){over}", soft_wrap=True)
     console.print(f"{said}; outcomes are counted for {report.window_days} days after the exposure", soft_wrap=True)
     return 0
 

@@ -10,6 +10,7 @@ reaches the policy's threshold.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -20,7 +21,7 @@ from entrenous_consent.policy import Report
 from entrenous_consent.pseudonyms import BUCKETS
 from entrenous_exporters.campaigns.form import Campaign
 
-__all__ = ["Planned", "plan"]
+__all__ = ["Planned", "cost_of", "plan"]
 
 _SEEN = 1.959964 + 0.841621
 
@@ -79,6 +80,21 @@ def plan(campaign: Campaign, report: Report, *, daily: float, conversion: float,
                 )
             )
     return tuple(planned)
+
+
+def cost_of(campaign: Campaign, planned: Sequence[Planned], conversion: float) -> float:
+    """Return what the arms would cost in all, in minor units: offers for each order that is made anyway, and what an
+    arm costs for each visitor. What offers bring in addition is not known before the test, nor what that costs.
+
+    Args:
+        planned: as `plan` answered. conversion: of the holdout, a share.
+    """
+    total = 0.0
+    for one in planned:
+        offer = campaign.arms[one.arm].offer
+        amount = offer.amount if offer else 0
+        total += one.treated * (campaign.costs.get(one.arm, 0.0) + conversion * amount)
+    return total
 
 
 def _detectable(n: float, m: float, p: float, noise: float) -> float:
