@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from entrenous.decisions.offers import check_offers
 from entrenous.decisions.payloads import check_payload
 from entrenous.recommending.strategy import Recommending
 from entrenous.targeting import LONGEST_RULE, Variable
-from entrenous_consent.parsing import Table
+from entrenous_consent.parsing import REQUIRED, Table
 from entrenous_consent.pseudonyms import BUCKETS
 from entrenous_exporters.recommend.strategies import parse_strategies
 from entrenous_exporters.segmenting import Segments, read_rule
@@ -38,9 +38,28 @@ from entrenous_exporters.segmenting import Segments, read_rule
 if TYPE_CHECKING:
     from entrenous_exporters.rules import Written
 
-__all__ = ["DecisionSpec", "parse_deciding", "parse_experiment", "shares_of"]
+__all__ = [
+    "Bounds",
+    "DecisionSpec",
+    "Known",
+    "parse_deciding",
+    "parse_experiment",
+    "parse_payload",
+    "parse_shares",
+    "shares_of",
+]
 
-_RAMP = 1.0
+
+class Bounds(NamedTuple):
+    """What a part of 1 may be, and what it is where nothing is said."""
+
+    usual: Any
+    least: float
+    most: float
+
+
+_WHOLE = Bounds(REQUIRED, 0.0, 1.0)
+_EVERYONE = Bounds(1.0, 0.0, 1.0)
 _UNSCORED = ("recommend", "rule")
 
 
@@ -125,7 +144,7 @@ def parse_deciding(table: Table, known: Known) -> DecisionSpec:
     kind = table.choice("kind", KINDS, "propensity")
     tranches, shares = _tranches(table, kind, known)
     patterns = _patterns(table, known.purposes) if kind not in _UNSCORED else ()
-    arms = parse_arms(table, lambda entry: _payload(entry, known.variables))
+    arms = parse_arms(table, lambda entry: parse_payload(entry, known.variables))
     experiment = parse_experiment(table.table("experiment")) if table.has("experiment") else None
     spec = DecisionSpec(
         name=table.name("name"),
@@ -205,18 +224,26 @@ def _choice(
             alike = {arm: 1 / len(arms) for arm in arms}
             choice[tranche] = {tranche: BUCKETS} if kind == "uplift" else shares_of(alike)
             continue
-        if chosen.is_text(tranche):
-            choice[tranche] = {chosen.choice(tranche, arms): BUCKETS}
-            continue
-        shares = chosen.table(tranche)
-        parts = {arm: shares.number(arm, least=0, most=1) for arm in shares.keys()}  # noqa: SIM118
-        if not parts or not parts.keys() <= arms.keys() or abs(sum(parts.values()) - 1) > 1e-9:
-            raise chosen.refuse(tranche, "is neither an arm nor shares of arms that add up to 1")
-        choice[tranche] = shares_of(parts)
+        choice[tranche] = parse_shares(chosen, tranche, arms)
         if len(choice[tranche]) > 1 and not drawn:
             raise chosen.refuse(tranche, "draws an arm without an experiment", "declare decision.experiment")
     chosen.close()
     return choice
+
+
+def parse_shares(chosen: Table, tranche: str, arms: Collection[str]) -> dict[str, int]:
+    """Return the arms of one tranche with their shares of 10,000: one arm, or a table of parts of 1.
+
+    Raises:
+        Malformed: no arm, or parts that don't add up.
+    """
+    if chosen.is_text(tranche):
+        return {chosen.choice(tranche, arms): BUCKETS}
+    shares = chosen.table(tranche)
+    parts = {arm: shares.number(arm, least=0, most=1) for arm in shares.keys()}  # noqa: SIM118
+    if not parts or not parts.keys() <= set(arms) or abs(sum(parts.values()) - 1) > 1e-9:
+        raise chosen.refuse(tranche, "is neither an arm nor shares of arms that add up to 1")
+    return shares_of(parts)
 
 
 def shares_of(parts: Mapping[str, float]) -> dict[str, int]:
@@ -240,17 +267,32 @@ def _costs(table: Table, tranches: tuple[str, ...]) -> tuple[float, ...]:
     return found
 
 
-def _payload(table: Table, features: Collection[str]) -> str:
+def parse_payload(table: Table, features: Collection[str] = (), parts: Collection[str] | None = None) -> str:
+    """Return the payload of an arm as JSON text, empty for none.
+
+    Args:
+        features: names that no text may hold. parts: the keys that it may consist of; any where it is None.
+
+    Raises:
+        Malformed: it says what none may, or is no JSON.
+    """
     payload = dict(table.mapping("payload")) if table.has("payload") else {}
     check_payload(payload, table, features)
+    strange = [key for key in payload if parts is not None and key not in parts]
+    if strange:
+        raise table.refuse(f"payload.{strange[0]}", "is no part of a payload", "use " + ", ".join(sorted(parts or ())))
     try:
         return json.dumps(payload, ensure_ascii=False, allow_nan=False, sort_keys=True) if payload else ""
     except (TypeError, ValueError) as error:
         raise table.refuse("payload", "cannot be written as JSON") from error
 
 
-def parse_experiment(table: Table) -> Experiment:
-    """Return the experiment in a table; shares are written as parts of 1."""
+def parse_experiment(table: Table, holdout: Bounds = _WHOLE, ramp: Bounds = _EVERYONE) -> Experiment:
+    """Return the experiment in a table; shares are written as parts of 1.
+
+    Args:
+        holdout, ramp: what they may be, and are where nothing is said.
+    """
     grouped = table.has("group")
     ends = table.numbers("slice") if grouped else (0.0, 1.0)
     if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= 1:
@@ -258,8 +300,8 @@ def parse_experiment(table: Table) -> Experiment:
     experiment = Experiment(
         id=table.name("id"),
         purpose=table.name("purpose"),
-        holdout=round(table.number("holdout", least=0, most=1) * BUCKETS),
-        ramp=round(table.number("ramp", _RAMP, least=0, most=1) * BUCKETS),
+        holdout=round(table.number("holdout", holdout.usual, least=holdout.least, most=holdout.most) * BUCKETS),
+        ramp=round(table.number("ramp", ramp.usual, least=ramp.least, most=ramp.most) * BUCKETS),
         daily=table.flag("daily", False),
         group=table.name("group") if grouped else "",
         slice=(round(ends[0] * BUCKETS), round(ends[1] * BUCKETS)),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrenous.decisions.form import parse_decision
+from entrenous.decisions.form import Parts, parse_decision
 from entrenous.targeting import variables_of
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
@@ -95,8 +95,9 @@ def test_what_parses_keeps_every_guard(text: str) -> None:
     decision = decision_of(campaign, SPEC)
     rule = decision.rule(model="promotion", tolerance=0.0, cuts=((-1.0, 1.0),) * len(decision.patterns))
     variables = variables_of(SPEC.features, SPEC.context)
-    purposes = {feature.purpose for feature in SPEC.features}
-    read = parse_decision(Table(rule.as_table(), "decisions.random"), purposes, frozenset({"promotion"}), variables)
+    purposes = frozenset(feature.purpose for feature in SPEC.features)
+    parts = Parts(purposes=purposes, models=frozenset({"promotion"}), tables=frozenset(), variables=variables)
+    read = parse_decision(Table(rule.as_table(), "decisions.random"), parts)
     assert read == rule, "a manifest says the same"
 
 

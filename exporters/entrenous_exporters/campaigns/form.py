@@ -6,22 +6,18 @@ Parsed once, every unknown key refused; an error says in which line. `docs/forma
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from entrenous.decisions.form import Arm, Cap, Experiment, parse_arms, parse_cap
 from entrenous.decisions.offers import check_offers
-from entrenous.decisions.payloads import check_payload
 from entrenous.targeting import LONGEST_RULE
 from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.parsing import Table
-from entrenous_consent.pseudonyms import BUCKETS
 from entrenous_exporters.campaigns.lines import line_of
-from entrenous_exporters.deciding import shares_of
+from entrenous_exporters.deciding import Bounds, parse_experiment, parse_payload, parse_shares, shares_of
 
 __all__ = ["LEAST_HOLDOUT", "METRICS", "OBJECTIVES", "Campaign", "Money", "parse_campaign", "read_campaign"]
 
@@ -152,7 +148,11 @@ def _parse(top: Table) -> Campaign:
         default_arm=default_arm,
         choice=_choice(top, tranches, arms, phase),
         costs=costs,
-        experiment=_experiment(top.table("experiment"), phase),
+        experiment=parse_experiment(
+            top.table("experiment"),
+            holdout=Bounds(0.1, LEAST_HOLDOUT, 0.9),
+            ramp=Bounds(_RAMP if phase == "test" else 1.0, 0.001, 1.0),
+        ),
         cap=parse_cap(top.table("cap")) if top.has("cap") else None,
         money=_money(top.table("money")) if top.has("money") else None,
         stop_below=top.number("stop_below", 0.0, least=0, most=1),
@@ -198,21 +198,7 @@ def _arms(top: Table) -> tuple[dict[str, Arm], dict[str, float]]:
         if entry.has("cost"):
             costs[name] = entry.number("cost", least=0, most=1e9)
 
-    return parse_arms(top, _payload, cost), costs
-
-
-def _payload(table: Table) -> str:
-    if not table.has("payload"):
-        return ""
-    payload: Mapping[str, Any] = dict(table.mapping("payload"))
-    check_payload(payload, table)
-    strange = [key for key in payload if key not in _PARTS]
-    if strange:
-        raise table.refuse(f"payload.{strange[0]}", "is no part of a payload", "use " + ", ".join(_PARTS))
-    try:
-        return json.dumps(payload, ensure_ascii=False, allow_nan=False, sort_keys=True) if payload else ""
-    except (TypeError, ValueError) as error:
-        raise table.refuse("payload", "cannot be written as JSON") from error
+    return parse_arms(top, lambda entry: parse_payload(entry, parts=_PARTS), cost), costs
 
 
 def _schedule(table: Table) -> tuple[int, int]:
@@ -234,34 +220,9 @@ def _choice(top: Table, tranches: tuple[str, ...], arms: Mapping[str, Arm], phas
     entries = top.table("choice")
     choice: dict[str, Mapping[str, int]] = {}
     for tranche in tranches:
-        if entries.is_text(tranche):
-            choice[tranche] = {entries.choice(tranche, arms): BUCKETS}
-            continue
-        shares = entries.table(tranche)
-        parts = {arm: shares.number(arm, least=0, most=1) for arm in shares.keys()}  # noqa: SIM118
-        if not parts or not parts.keys() <= arms.keys() or abs(sum(parts.values()) - 1) > 1e-9:
-            raise entries.refuse(tranche, "is neither an arm nor shares of arms that add up to 1")
-        choice[tranche] = shares_of(parts)
+        choice[tranche] = parse_shares(entries, tranche, arms)
     entries.close()
     return choice
-
-
-def _experiment(table: Table, phase: str) -> Experiment:
-    grouped = table.has("group")
-    ends = table.numbers("slice") if grouped else (0.0, 1.0)
-    if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= 1:
-        raise table.refuse("slice", "is not two rising parts of 1", "write slice = [0, 0.5]")
-    experiment = Experiment(
-        id=table.name("id"),
-        purpose=table.name("purpose"),
-        holdout=round(table.number("holdout", 0.1, least=LEAST_HOLDOUT, most=0.9) * BUCKETS),
-        ramp=round(table.number("ramp", _RAMP if phase == "test" else 1.0, least=0.001, most=1) * BUCKETS),
-        daily=table.flag("daily", False),
-        group=table.name("group") if grouped else "",
-        slice=(round(ends[0] * BUCKETS), round(ends[1] * BUCKETS)),
-    )
-    table.close()
-    return experiment
 
 
 def _money(table: Table) -> Money:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from entrenous_exporters.card.speech import Section, count, figure, percent, say
+from entrenous_exporters.card.speech import Section, count, figure, percent, say, spelt
 
 __all__ = ["list_sections", "list_title"]
 
@@ -128,9 +128,6 @@ def _nobody(facts: Facts, language: str) -> Section:
 
 
 def _made(facts: Facts, language: str) -> Section:
-    def spelt(table: Mapping[str, Any]) -> str:
-        return ", ".join(f"{key} {value}" for key, value in table.items())
-
     policy = facts["policy"]
     return Section(
         key="made",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from entrenous_exporters.card.kinds import situation_sections, situation_title, uplift_sections, uplift_title
 from entrenous_exporters.card.lists import list_sections, list_title
-from entrenous_exporters.card.speech import LANGUAGES, Section, count, figure, percent, purposes, say
+from entrenous_exporters.card.speech import LANGUAGES, Section, count, figure, percent, purposes, say, spelt
 
 __all__ = ["LANGUAGES", "Section", "percent", "purposes", "sections", "title"]
 
@@ -373,7 +373,7 @@ def _withdrawal(facts: Facts, language: str) -> Section:
     )
 
 
-def _shape(facts: Facts, language: str, spelt: Callable[[Mapping[str, Any]], str]) -> list[str]:
+def _shape(facts: Facts, language: str) -> list[str]:
     """Return what a search for the smallest bundle put in the learner's place, if there was one."""
     if "shape" not in facts:
         return []
@@ -386,16 +386,13 @@ def _shape(facts: Facts, language: str, spelt: Callable[[Mapping[str, Any]], str
 
 
 def _made(facts: Facts, language: str) -> Section:
-    def spelt(table: Mapping[str, Any]) -> str:
-        return ", ".join(f"{key} {value}" for key, value in table.items())
-
     policy = facts["policy"]
     return Section(
         key="made",
         heading=say(language, "How it was made", "Comment il a été fait"),
         sentences=(
             f"{say(language, 'Learner', 'Apprentissage')}: {spelt(facts['learner'])}.",
-            *_shape(facts, language, spelt),
+            *_shape(facts, language),
             f"{say(language, 'Split', 'Partage')}: {spelt(facts['split'])}.",
             f"{say(language, 'Policy', 'Politique')}: {policy['tenant']} {policy['version']}.",
             f"{say(language, 'Libraries', 'Bibliothèques')}: {spelt(facts['libraries'])}.",

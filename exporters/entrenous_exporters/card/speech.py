@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LANGUAGES", "Section", "count", "figure", "percent", "purposes", "say"]
+__all__ = ["LANGUAGES", "Section", "count", "figure", "percent", "purposes", "say", "spelt"]
 
 LANGUAGES = ("en", "fr")
 
@@ -51,3 +51,8 @@ def figure(value: float | None, language: str, digits: int = 4) -> str:
     """Return a number to so many digits, a dash for none."""
     text = "–" if value is None else f"{value:.{digits}f}"
     return text.replace(".", ",") if language == "fr" else text
+
+
+def spelt(table: Mapping[str, Any]) -> str:
+    """Return names and values in one line."""
+    return ", ".join(f"{key} {value}" for key, value in table.items())
