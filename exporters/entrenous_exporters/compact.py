@@ -11,7 +11,7 @@ Boosted trees come in order, so one long model gives every shorter one: each pat
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -35,7 +35,7 @@ __all__ = ["Compacted", "Tried", "compact", "narrowed", "zipped"]
 
 _OUTER = 5
 """Parts of the visitors that judge in turn what the others chose."""
-_FOLDS = 4
+_FOLDS = 5
 _LEAVES = (6, 8, 12, 16)
 _RATES = (0.2, 0.3)
 _ROWS = (1, 2)
@@ -46,7 +46,7 @@ _STEPS = tuple(2.0**-i for i in range(2, 9))
 _ROUNDING = 0.1
 """Which part of the loss a coarser step may add."""
 _MOST_DROPPED = 6
-_SLACKS = (0.25, 0.0, -0.25, -0.5, -1.0)
+_SLACKS = (1.0, 0.5, 0.0, -0.5)
 """Which part of the loss a pattern's shape may use up while it is chosen. The smallest of many that pass is one that
 was lucky; where the judges find it worse than allowed, the pattern's next one has to be better, and then to gain."""
 _GATE_ROWS = 500
@@ -183,7 +183,7 @@ class _Search:
         """Return the smallest shape found; `allowance` is what each pattern may lose."""
         spec = self.spec
         kept = list(range(len(spec.features)))
-        learners = self._fitting(kept, allowance) or {}
+        learners = {pattern: self._least(pattern, allowance[pattern]) for pattern in spec.decision.patterns}
         used = self._used(learners)
         needed = _needed(spec)
         for i in sorted(kept, key=lambda one: used[one])[:_MOST_DROPPED]:
@@ -191,9 +191,8 @@ class _Search:
             if spec.features[i].name in needed or not self._readable(fewer):
                 continue
             progress(f"trying without {spec.features[i].name}")
-            shapes = self._fitting(fewer, allowance, learners)
-            if shapes is not None and _nodes(shapes) <= _nodes(learners):
-                kept, learners = fewer, shapes
+            if all(self._stands(one, learners[one], fewer) >= -allowance[one] for one in spec.decision.patterns):
+                kept = fewer
         features = tuple(spec.features[i] for i in kept)
         shape = replace(spec, features=features, learners=learners)
         return replace(shape, step=self._coarsest(shape, kept))
@@ -205,44 +204,47 @@ class _Search:
     def _positions(self, pattern: Pattern, kept: list[int]) -> tuple[int, ...]:
         return tuple(i for i in positions_of(self.spec, pattern) if i in kept)
 
-    def _fitting(
-        self, kept: list[int], allowance: Mapping[Pattern, float], like: Mapping[Pattern, Learner] | None = None
-    ) -> dict[Pattern, Learner] | None:
-        """Return, by pattern, the smallest learner within the allowance, the best one where none is.
+    def _least(self, pattern: Pattern, allowance: float) -> Learner:
+        """Return the smallest learner that loses no more than `allowance`, the best one where none does."""
+        at = positions_of(self.spec, pattern)
+        best: tuple[int, Learner] | None = None
+        highest: tuple[float, Learner] | None = None
+        for learner in self._shapes():
+            gains = self._gains(pattern, learner, at)
+            if highest is None or gains.max() > highest[0]:
+                highest = float(gains.max()), replace(learner, trees=int(gains.argmax()) + 1)
+            enough = np.flatnonzero(gains >= -allowance)
+            if enough.size:
+                cut = replace(learner, trees=int(enough[0]) + 1)
+                if best is None or _nodes(cut) < best[0]:
+                    best = _nodes(cut), cut
+        return best[1] if best else highest[1] if highest else self.spec.learner
 
-        Args:
-            like: shapes to cut short instead of trying all; None is returned where one of them is not enough.
-        """
-        found: dict[Pattern, Learner] = {}
-        for pattern in self.spec.decision.patterns:
-            wanted = self._auc(self.spec.learner, positions_of(self.spec, pattern))[-1] - allowance[pattern]
-            options = [like[pattern]] if like else [*self._shapes()]
-            best: tuple[int, Learner] | None = None
-            highest: tuple[float, Learner] | None = None
-            for learner in options:
-                long = replace(learner, trees=max(learner.trees, self.spec.learner.trees // 2))
-                curve = self._auc(long, self._positions(pattern, kept))
-                if highest is None or curve.max() > highest[0]:
-                    highest = float(curve.max()), replace(learner, trees=int(curve.argmax()) + 1)
-                enough = np.flatnonzero(curve >= wanted)
-                if enough.size:
-                    trees_needed = int(enough[0]) + 1
-                    cut = replace(learner, trees=trees_needed)
-                    if best is None or _nodes({pattern: cut}) < best[0]:
-                        best = _nodes({pattern: cut}), cut
-            if highest is None or (best is None and like):
-                return None
-            found[pattern] = best[1] if best else highest[1]
-        return found
+    def _stands(self, pattern: Pattern, learner: Learner, kept: list[int]) -> float:
+        """Return what a shape surely gains over the specification's own, with these features alone."""
+        long = replace(learner, trees=self._longest)
+        return float(self._gains(pattern, long, self._positions(pattern, kept))[learner.trees - 1])
+
+    @property
+    def _longest(self) -> int:
+        return max(self.spec.learner.trees // 2, 1)
 
     def _shapes(self) -> Iterator[Learner]:
         own = self.spec.learner
         for leaves, rate, times in product(_LEAVES, _RATES, _ROWS):
             rows = own.min_rows_leaf * times
-            yield replace(own, leaves=leaves, learning_rate=rate, min_rows_leaf=rows, bins=_BINS, trees=own.trees // 2)
+            yield replace(own, leaves=leaves, learning_rate=rate, min_rows_leaf=rows, bins=_BINS, trees=self._longest)
 
-    def _auc(self, learner: Learner, positions: list[int] | tuple[int, ...]) -> NDArray[np.float64]:
-        """Return the mean AUC over the folds of a learner cut short after each of its trees."""
+    def _gains(self, pattern: Pattern, learner: Learner, positions: Sequence[int]) -> NDArray[np.float64]:
+        """Return what a learner cut short after each of its trees surely gains over the specification's own: the mean
+        over the folds, less its standard error, so that one fold's luck chooses nothing."""
+        own = self._aucs(self.spec.learner, positions_of(self.spec, pattern))[:, -1:]
+        gained = self._aucs(learner, positions) - own
+        sure = gained.mean(axis=0) - gained.std(axis=0, ddof=1) / np.sqrt(_FOLDS)
+        return _settled(np.asarray(sure, np.float64))
+
+    def _aucs(self, learner: Learner, positions: Sequence[int]) -> NDArray[np.float64]:
+        """Return the AUC [folds, trees] of a learner cut short after each of its trees."""
         at = list(positions)
         key = learner, tuple(at)
         if key not in self._curves:
@@ -253,7 +255,7 @@ class _Search:
                 y = self.rows.y[held]
                 staged = model.staged_decision_function(self.rows.x[held][:, at])
                 curves.append([_auc(y, margins.ravel()) for margins in staged])
-            self._curves[key] = _settled(np.mean(curves, axis=0))
+            self._curves[key] = np.array(curves)
         return self._curves[key]
 
     def _used(self, learners: Mapping[Pattern, Learner]) -> list[int]:
@@ -292,9 +294,9 @@ class _Search:
         return float(np.mean(found))
 
 
-def _nodes(learners: Mapping[Pattern, Learner]) -> int:
-    """Return how many nodes the trees of some learners have at most."""
-    return sum(learner.trees * (2 * learner.leaves - 1) for learner in learners.values())
+def _nodes(learner: Learner) -> int:
+    """Return how many nodes its trees have at most."""
+    return learner.trees * (2 * learner.leaves - 1)
 
 
 def _settled(curve: NDArray[np.float64]) -> NDArray[np.float64]:
