@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from tests.unit import test_data_scientist_guide as scientist
 
 from entrenous.bundle import read_bundle
 from entrenous.cli import REFUSED, main
+from entrenous_consent.policy import parse_policy
+from entrenous_exporters.campaigns import parse_campaign
+from entrenous_exporters.campaigns.lines import line_of
+from entrenous_exporters.campaigns.plan import plan
 
 PROJECT = Path(__file__).parents[2]
 GUIDE = (PROJECT / "docs" / "merchandiser.md").read_text("utf-8")
@@ -124,7 +129,8 @@ def test_what_the_page_says_is_refused_is_refused_with_its_line(words: str, foll
     assert main(given) == REFUSED
     said = " ".join(capsys.readouterr().err.split())
     assert words in said
-    assert re.search(r"autumn\.toml:\d+: " if "trained" not in words else r"autumn\.toml: score", said)
+    number = int(re.search(r"autumn\.toml:(\d+): ", said)[1])
+    assert not new or new.splitlines()[0][:20] in path.read_text().splitlines()[number - 1]
 
 
 def test_every_refusal_of_the_page_is_provoked_here():
@@ -167,4 +173,23 @@ def test_what_will_not_work_is_said(change, words: str, followed: Path, tmp_path
         str(followed / "policy.toml"),
     ]
     assert main(given) == 0
-    assert words in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert words in said
+    assert all(re.match(r"\d+: ", part) for part in said.split("autumn.toml:")[1:])
+
+
+def test_a_key_within_a_text_of_several_lines_is_no_key():
+    text = 'a = """\ncap = 1\n"""\nb = 2\n[cap]\ndecisions = 0\n'
+    assert [line_of(text, path) for path in ("cap", "cap.decisions", "b", "a", "gone")] == [5, 6, 4, 1, 6]
+
+
+def test_more_reports_bring_more_noise_and_smaller_cells(followed: Path):
+    campaign = parse_campaign((followed / "autumn.toml").read_bytes())
+    report = parse_policy((followed / "policy.toml").read_bytes()).report("autumn_offers", "measure")
+    often = replace(report, every_days=2)
+    seldom, split = (plan(campaign, one, daily=2_000, conversion=0.1, days=28) for one in (report, often))
+    for one, other in zip(seldom, split, strict=True):
+        assert other.detectable is None or other.detectable > one.detectable
+    few = plan(campaign, often, daily=200, conversion=0.1, days=28)
+    assert all(one.hidden for one in few)
+    assert not all(one.hidden for one in plan(campaign, report, daily=200, conversion=0.1, days=28))

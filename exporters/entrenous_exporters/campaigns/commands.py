@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from entrenous_consent.errors import Missing
+from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.policy import PrivacyPolicy, parse_policy
 
 if TYPE_CHECKING:
@@ -65,15 +65,23 @@ def _grants(parser: argparse.ArgumentParser) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from entrenous_exporters.campaigns import decision_of, read_campaign  # noqa: PLC0415 — CEL takes a while to import
     from entrenous_exporters.campaigns.check import warnings_of  # noqa: PLC0415
+    from entrenous_exporters.campaigns.form import at_its_line  # noqa: PLC0415
+    from entrenous_exporters.campaigns.lines import line_of  # noqa: PLC0415
     from entrenous_exporters.spec import read_spec  # noqa: PLC0415
     from entrenous_exporters.train import check_permitted  # noqa: PLC0415
 
     console, place = Console(), arguments.campaign.name
     read, spec = read_campaign(arguments.campaign), read_spec(arguments.spec)
-    check_permitted(spec, _policy(arguments.policy), [decision_of(read, spec, place)])
+    text = arguments.campaign.read_text("utf-8")
+    try:
+        decision = decision_of(read, spec, place)
+    except Malformed as error:
+        raise at_its_line(error, text, place) from error
+    check_permitted(spec, _policy(arguments.policy), [decision])
     found = list(warnings_of(read, int(time.time())))
     for one in found:
-        console.print(f"{place}: {one.place}: {one.what} — {one.remedy}", soft_wrap=True, highlight=False)
+        where = f"{place}:{line_of(text, one.place)}: {one.place}"
+        console.print(f"{where}: {one.what} — {one.remedy}", soft_wrap=True, highlight=False)
     said = "nothing to consider" if not found else f"{len(found)} to consider"
     console.print(f"{read.name}: a {read.kind} to {read.objective}, by {read.metric}; {said}", highlight=False)
     return 0

@@ -19,7 +19,16 @@ from entrenous_consent.parsing import Table
 from entrenous_exporters.campaigns.lines import line_of
 from entrenous_exporters.deciding import Bounds, parse_experiment, parse_payload, parse_shares, shares_of
 
-__all__ = ["LEAST_HOLDOUT", "METRICS", "OBJECTIVES", "Campaign", "Money", "parse_campaign", "read_campaign"]
+__all__ = [
+    "LEAST_HOLDOUT",
+    "METRICS",
+    "OBJECTIVES",
+    "Campaign",
+    "Money",
+    "at_its_line",
+    "parse_campaign",
+    "read_campaign",
+]
 
 OBJECTIVES = ("convert", "reactivate", "recruit", "retain")
 METRICS = ("conversion", "margin", "revenue_per_visitor")
@@ -118,8 +127,18 @@ def parse_campaign(data: bytes, *, place: str = "campaign") -> Campaign:
     try:
         return _parse(top)
     except Malformed as error:
-        where = f"{place}:{line_of(text, error.place)}: {error.place}"
-        raise Malformed(error.what, place=where, remedy=error.remedy) from error
+        raise at_its_line(error, text, place) from error
+
+
+def at_its_line(error: Malformed, text: str, place: str) -> Malformed:
+    """Return an error of a campaign with the line that it is about.
+
+    Args:
+        text: the file. place: its name.
+    """
+    inner = error.place.removeprefix(f"{place}: ")
+    where = f"{place}:{line_of(text, inner.partition(':')[0])}: {inner}"
+    return Malformed(error.what, place=where, remedy=error.remedy)
 
 
 def _parse(top: Table) -> Campaign:

@@ -19,7 +19,12 @@ def line_of(text: str, path: str) -> int:
     wanted = re.sub(r"\[\d+\]", "", path).split(".")
     best, found = 0, text.count("\n") or 1
     table: list[str] = []
+    within = ""  # the quotes of a text of several lines, where we are in one
     for number, line in enumerate(text.splitlines(), start=1):
+        before = within
+        within = _quoted(line, within)
+        if before:
+            continue
         header, key = _HEADER.match(line), _KEY.match(line)
         if header:
             table = _parts(header[1])
@@ -32,6 +37,13 @@ def line_of(text: str, path: str) -> int:
         if depth > best:
             best, found = depth, number
     return found
+
+
+def _quoted(line: str, within: str) -> str:
+    """Return which quotes of a text of several lines are open after a line."""
+    for quotes in re.findall(r'"""|\'\'\'', line):
+        within = "" if within == quotes else within or quotes
+    return within
 
 
 def _parts(dotted: str) -> list[str]:

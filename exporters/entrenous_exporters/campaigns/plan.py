@@ -1,18 +1,19 @@
 """What a comparison needs: how small an effect can be seen, when, and which cells the reports will never show.
 
-With n visitors in an arm, m held out, a conversion p, and noise of variance v in each sum of converters::
+With n visitors in an arm, m held out, a conversion p, and r reports, each of which brings noise of variance v into each
+sum of converters::
 
-    error²  = p (1 − p) (1/n + 1/m) + v (1/n² + 1/m²)       detectable = (z(97.5 %) + z(80 %)) · error
+    error²  = p (1 − p) (1/n + 1/m) + r v (1/n² + 1/m²)     detectable = (z(97.5 %) + z(80 %)) · error
 
-as a part of p: the relative effect that is found four times in five (Cohen 1988). A cell shows only if its noisy count
-reaches the policy's threshold.
+as a part of p: the relative effect that is found four times in five (Cohen 1988), of one comparison alone. A cell shows
+in a report only if its noisy count there reaches the policy's threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 
 from entrenous.loop.noise import variance
 from entrenous.loop.reports import mechanism_of
@@ -60,7 +61,7 @@ def plan(campaign: Campaign, report: Report, *, daily: float, conversion: float,
     noise = (
         variance(float(mechanism.scales[report.metrics.index("converters")])) if "converters" in report.metrics else 0.0
     )
-    shares = campaign.shares or (1.0,)
+    shares, reports = campaign.shares or (1.0,), max(1, ceil(days / report.every_days))
     slice_ = (experiment.slice[1] - experiment.slice[0]) / BUCKETS
     planned = []
     for tranche, part in zip(campaign.tranches, shares, strict=True):
@@ -68,7 +69,7 @@ def plan(campaign: Campaign, report: Report, *, daily: float, conversion: float,
         held = here * experiment.holdout / BUCKETS
         for arm, share in campaign.choice[tranche].items():
             treated = here * experiment.taken / BUCKETS * share / BUCKETS
-            hidden = min(treated, held) < mechanism.threshold
+            hidden = min(treated, held) / reports < mechanism.threshold
             planned.append(
                 Planned(
                     tranche=tranche,
@@ -76,7 +77,7 @@ def plan(campaign: Campaign, report: Report, *, daily: float, conversion: float,
                     treated=round(treated),
                     held=round(held),
                     hidden=hidden,
-                    detectable=None if hidden else _detectable(treated, held, conversion, noise),
+                    detectable=None if hidden else _detectable(treated, held, conversion, reports * noise),
                 )
             )
     return tuple(planned)
