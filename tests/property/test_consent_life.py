@@ -79,11 +79,13 @@ def teardown_module() -> None:
 
 @dataclass
 class Person:
-    """A visitor as the model knows them; `until` is when even a refusal is forgotten."""
+    """A visitor as the model knows them; `until` is when even a refusal is forgotten, `epoch` the one into which what
+    is kept of them moved last, as far as the model knows."""
 
     grants: dict[str, tuple[int, int]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     until: int = 0
+    epoch: int = 0
 
 
 class ConsentLife(RuleBasedStateMachine):
@@ -121,6 +123,13 @@ class ConsentLife(RuleBasedStateMachine):
     def refused(self, name: str) -> set[str]:
         return self.people[name].refused if self.now < self.people[name].until else set()
 
+    def moving(self, name: str) -> set[str]:
+        """Return what may be touched because a new epoch has begun: what they granted moves into it, as a whole."""
+        person = self.people[name]
+        epoch, before = self.now // EPOCH, person.epoch
+        person.epoch = epoch
+        return self.granted(name) if epoch != before else set()
+
     def ask(self, process: int, verb: str, *arguments: Any, touching: set[str] | None = None) -> Any:
         """Have one process do it; `touching`: the purposes that may be read or written meanwhile, none by default."""
         answer, touched = self.processes[process].ask(self.now, verb, *arguments)
@@ -139,6 +148,7 @@ class ConsentLife(RuleBasedStateMachine):
             grants={purpose: (self.versions[purpose], self.now + LIFETIME) for purpose in wanted},
             refused=set(PURPOSES) - wanted,
             until=self.now + LIFETIME,
+            epoch=self.now // EPOCH,
         )
 
     @rule(process=processes, name=names, purposes=some)
@@ -150,6 +160,7 @@ class ConsentLife(RuleBasedStateMachine):
             grants={one: grant for one, grant in person.grants.items() if known and one not in purposes},
             refused=(person.refused if known else set()) | set(purposes),
             until=self.now + LIFETIME,
+            epoch=self.now // EPOCH,
         )
 
     @rule(process=processes, name=names, verb=st.sampled_from(["erase", "minor"]))
@@ -180,7 +191,8 @@ class ConsentLife(RuleBasedStateMachine):
     def link(self, process: int, device: str, account: str) -> None:
         both = self.granted(device) & self.granted(account)
         brought = self.granted(device) & {"personalize"}
-        cause, used = self.ask(process, "link", device, account, touching=both | brought)
+        moved = self.moving(device) | self.moving(account)
+        cause, used = self.ask(process, "link", device, account, touching=both | brought | moved)
         self.used_what_is_granted(cause, used, both)
 
     @rule(process=processes, purpose=st.sampled_from(PURPOSES))

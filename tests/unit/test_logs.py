@@ -16,7 +16,7 @@ from entrenous_exporters.logs import MANY_VALUES, LogReport, read_log
 from entrenous_exporters.readers import read_events
 from entrenous_exporters.spec import read_spec
 from entrenous_exporters.tables import open_backend
-from entrenous_exporters.workshop import _rows as rows_of
+from entrenous_exporters.workshop import rows_of
 
 NOON = 1_788_000_000
 CANARY = "canary-4711"
