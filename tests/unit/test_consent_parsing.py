@@ -101,3 +101,9 @@ def test_an_error_survives_the_way_between_processes():
     sent = Unavailable("is full", place="disk", remedy="free space")
     received = pickle.loads(pickle.dumps(sent))
     assert (type(received), str(received)) == (Unavailable, "disk: is full — free space")
+
+
+def test_where_text_or_a_table_may_stand_one_can_ask_which():
+    assert table("a").is_text("k")
+    assert not table({"a": 1}).is_text("k")
+    assert not table("a").is_text("gone")

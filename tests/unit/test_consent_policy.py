@@ -286,3 +286,15 @@ def test_a_key_of_a_hundred_thousand_parts_is_refused_before_it_is_read(line: by
 def test_text_may_hold_any_number_of_dots() -> None:
     with pytest.raises(Malformed, match="format: is missing"):
         parse_policy(b'a = "' + b"." * 2000 + b"\"\nb = '" + b"." * 2000 + b"'\n")
+
+
+def test_a_purpose_is_contextual_where_neither_terminal_nor_law_asks_for_consent(policy):
+    assert policy.contextual == frozenset()
+    history = policy.purposes["history"]
+    ways = {
+        "neither": replace(history, terminal="none", legal_basis="legitimate_interests"),
+        "terminal": replace(history, terminal="consent", legal_basis="legitimate_interests"),
+        "exempt": replace(history, terminal="exempt", legal_basis="contract"),
+        "law": replace(history, terminal="none", legal_basis="consent"),
+    }
+    assert replace(policy, purposes=ways).contextual == {"neither"}
