@@ -151,7 +151,8 @@ class Engine:
             receipt = Receipt(next(self._ids), now, basis)
             key = (handle, seen.generation, route.purpose)
             counted, keep_days = route.counted if fresh else "", cap.days if cap else 1
-            self._waiting.note(key, receipt, counted=counted, keep_days=keep_days, kept_until=ends)
+            if seen.generation:  # of who made no choice nothing waits either
+                self._waiting.note(key, receipt, counted=counted, keep_days=keep_days, kept_until=ends)
         value, payload = result.value, result.payload
         return Decision(value, basis.reason, basis.cause, basis.tranche, receipt, payload, scored.margin, scored)
 
@@ -209,11 +210,13 @@ class Engine:
                     if route is not None and route.cap is not None:
                         key = (handle, seen.generation, route.purpose)
                         seen.counted[name] += self._waiting.counted(key, route.counted, days=route.cap.days, now=now)
-                for purpose in {route.purpose for route in seen.routes.values() if route and route.kept}:
-                    for decision, promised in self._waiting.kept((handle, seen.generation, purpose)).items():
-                        keep_offer(seen.kept, decision, *promised)
+                for name, route in seen.routes.items():
+                    if route is not None and route.kept:
+                        waiting = self._waiting.kept((handle, seen.generation, route.purpose))
+                        if (promised := waiting.get(name)) is not None:
+                            keep_offer(seen.kept, name, *promised)
                 for before in self._opened(handle):
-                    if before.generation == seen.generation:
+                    if seen.continues(before):
                         before.counted.update(seen.counted)
                         before.kept.update(seen.kept)
                         seen.counted, seen.kept = before.counted, before.kept
@@ -258,7 +261,9 @@ class Engine:
                 for route, cap in capped:
                     if route.purpose == drawer.purpose:
                         counted[route.name] = caps_within(hot.caps, route.counted, days=cap.days, now=now)
-                kept |= hot.kept
+                for name, promised in hot.kept.items():
+                    if (at := routes.get(name)) is not None and at.purpose == drawer.purpose:
+                        kept[name] = promised
         active.tell_time(head, granted, now)
         return Open(
             withdrawals=withdrawals,

@@ -55,3 +55,11 @@ class Open:
     kept: Kept
     trials: dict[str, Trial]
     stale: bool
+
+    def continues(self, before: Open) -> bool:
+        """Say whether counts and offers of an earlier record go on in this one: its consent is the same, and no
+        decision has moved to another purpose since."""
+        return self.generation == before.generation and all(
+            now is None or (was := before.routes.get(name)) is None or was.purpose == now.purpose
+            for name, now in self.routes.items()
+        )

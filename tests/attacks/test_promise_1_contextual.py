@@ -8,7 +8,7 @@ import pytest
 from tests.decisions import EVERYONE, promotion, rewrite, rule_of
 from tests.shop import Shop
 
-from entrenous.decisions.form import Arm
+from entrenous.decisions.form import Arm, Cap, Experiment
 
 ARMS = {"none": Arm(value="none"), "evening": Arm(value="evening")}
 PURPOSE = """
@@ -26,10 +26,10 @@ description = {{ en = "By the hour, without looking at you.", fr = "Selon l'heur
 """
 
 
-def opened(shop: Shop, basis: str = "legitimate_interests", terminal: str = "none"):
+def opened(shop: Shop, basis: str = "legitimate_interests", terminal: str = "none", **changes):
     """A shop whose policy has a purpose of that basis, and a decision under it."""
     rule = rule_of(ARMS, {"evening": EVERYONE}, "none", promotion(shop))
-    rewrite(shop, home=replace(rule, purpose="moment", experiment=None))
+    rewrite(shop, home=replace(rule, purpose="moment", experiment=None) if not changes else replace(rule, **changes))
     text = shop.policy.read_text("utf-8")
     ground = 'terminal_ground = "strictly necessary"' if terminal == "exempt" else ""
     purpose = PURPOSE.format(basis=basis, terminal=terminal, ground=ground)
@@ -55,6 +55,16 @@ def test_who_made_no_choice_is_answered_and_leaves_nothing(shop: Shop):
     client.flush()
     assert client.visitor("stranger").export().data == {}
     assert kept(shop) == before
+
+
+def test_they_are_drawn_for_nothing_and_counted_for_nothing_even_in_memory(shop: Shop):
+    experiment = Experiment(id="evening", purpose="moment", holdout=5_000, daily=True)
+    client = opened(shop, purpose="moment", experiment=experiment, cap=Cap(decisions=1, days=30))
+    answers = [client.visitor(f"stranger {i}").decide("home", "fallback") for i in range(40) for _ in range(3)]
+    assert {(one.value, one.cause) for one in answers} == {("evening", "contextual")}
+    assert client._engine._waiting.leave() == {}
+    for seen in client._engine._open.values():
+        assert (seen.draws, seen.kept, dict(seen.counted)) == ({}, {}, {})
 
 
 @pytest.mark.parametrize(

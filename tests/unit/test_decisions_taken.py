@@ -164,6 +164,34 @@ def test_an_offer_goes_with_the_consent_that_it_was_shown_under(shop):
     assert visitor.decide("promotion", "fallback").cause == ""
 
 
+def test_an_offer_is_kept_for_the_purpose_it_was_shown_for_and_for_no_other(shop):
+    rewrite(shop, promotion=promoting(shop, ten_off=EVERYONE))
+    client = shop.open()
+    visitor = agreeing(client)
+    assert visitor.decide("promotion", "fallback").value == "ten_off"
+    client.flush()
+    rewrite(shop, promotion=replace(promoting(shop, five_off=EVERYONE), purpose="history"))
+    text = shop.policy.read_text("utf-8")
+    named = 'name = "promotion"\npurpose = "personalize"'
+    assert named in text
+    shop.policy.write_text(text.replace(named, 'name = "promotion"\npurpose = "history"'), "utf-8")
+    shop.publish()
+    assert client.refresh().accepted
+    answer = visitor.decide("promotion", "fallback")
+    assert (answer.value, answer.cause) == ("five_off", "")
+
+
+def test_a_kept_offer_names_only_the_purpose_it_is_kept_for(shop):
+    rule = promoting(shop, ten_off=EVERYONE)
+    rewrite(shop, promotion=replace(rule, targeting=("<", ("var", "bought_orders_90d"), 5.0)))
+    client = shop.open()
+    visitor = agreeing(client)
+    first, again = (visitor.decide("promotion", "fallback") for _ in range(2))
+    assert again.cause == "kept"
+    assert {purpose for purpose, _ in again.receipt.basis.consents} == {"personalize"}
+    assert "history" in {purpose for purpose, _ in first.receipt.basis.consents}
+
+
 # Caps
 
 

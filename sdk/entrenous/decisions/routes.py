@@ -66,7 +66,8 @@ class Route:
             experiment, one for each tranche.
         kept: by arm, the outcome where an offer that was shown still holds; valid_days: for how long each does.
         drawing: the experiment, None for who takes part in none.
-        cap: None for none; counted: under which word; together: the decisions whose caps count this one.
+        cap: None for none; counted: under which word; together: the decisions whose caps count this one. Who made no
+            choice has no experiment, no cap and no offer that holds: nothing of theirs is kept that could say so.
         gate: who the decision is for, None for everyone. ineligible: the outcome for the others.
         features: the schema. reads: positions that the pattern's model reads. margins: its margins of a vector, None
             where nothing is scored.
@@ -172,8 +173,9 @@ class Compiler:
         scored = _Read(ruled | read, self._withheld(name, pattern.purposes if pattern else granted, granted))
         unscored = _Read(ruled, self._withheld(name, granted, granted))
         drawing = self.drawings.get(name)
-        if drawing is not None and drawing.experiment.purpose not in granted:
+        if drawing is not None and not (chosen and drawing.experiment.purpose in granted):
             drawing = None
+        offers = {arm: one.offer for arm, one in rule.arms.items() if one.offer and chosen}
         outcomes = _Outcomes(self, name, rule, drawn=drawing is not None, chosen=chosen)
         return Route(
             name=name,
@@ -185,10 +187,10 @@ class Compiler:
                 for side in (SIDES if drawing else ())
             },
             capped=tuple(outcomes.default(scored, tranche, "DEFAULT", "capped") for tranche in rule.tranches),
-            kept={arm: outcomes.kept(unscored, arm) for arm in rule.arms if rule.arms[arm].offer},
-            valid_days={name: arm.offer.valid_days for name, arm in rule.arms.items() if arm.offer},
+            kept={arm: outcomes.kept(_Read(frozenset({rule.purpose}), unscored.withheld), arm) for arm in offers},
+            valid_days={arm: offer.valid_days for arm, offer in offers.items()},
             drawing=drawing,
-            cap=rule.cap,
+            cap=rule.cap if chosen else None,
             counted=_counted(name, rule),
             together=tuple(
                 other for other, theirs in self.manifest.decisions.items() if _together(name, rule, other, theirs)
