@@ -27,7 +27,7 @@ from entrenous_exporters.build import build
 from entrenous_exporters.built import positions_of, score, spoken
 from entrenous_exporters.calibrate import visitor_parts
 from entrenous_exporters.learners import fit_trees
-from entrenous_exporters.rows import Rows
+from entrenous_exporters.rows import Rows, allowed_rows
 from entrenous_exporters.spec import Learner, TrainingSpec
 from entrenous_exporters.train import make_bundle
 
@@ -109,8 +109,7 @@ def compact(
         raise Malformed("can't be cut short", place=f"learner.kind: {spec.learner.kind}", remedy=remedy)
     if not 0 < loss < 0.5:
         raise Malformed("is no loss of AUC between 0 and 0.5", place="loss", remedy="allow 0.002")
-    granted = np.ones(len(rows.x), bool) if spec.source.public_research_data else rows.improve
-    allowed = rows.where(granted & rows.known)
+    allowed = allowed_rows(rows.where(rows.known), spec)
     outer = visitor_parts(allowed.visitors, _OUTER, spec.learner.seed + 1)
     progress(f"training the specification's own shape on {len(allowed.x):,} rows")
     folds = [_Outer(spec, policy, allowed, outer == i, _ROUNDING * loss) for i in range(_OUTER)]

@@ -12,7 +12,7 @@ from entrenous_consent.errors import Missing
 from entrenous_consent.policy import PrivacyPolicy, parse_policy
 from entrenous_exporters.compact import Compacted, Progress, compact, narrowed
 from entrenous_exporters.logs import LogReport
-from entrenous_exporters.rows import Rows
+from entrenous_exporters.rows import Rows, allowed_rows
 from entrenous_exporters.spec import TrainingSpec, read_spec
 from entrenous_exporters.splits import learnt
 from entrenous_exporters.suspicion import suspect
@@ -74,7 +74,7 @@ def compacted(
         Malformed, Forbidden: as `train` and `compact`.
     """
     check_permitted(spec, policy)
-    usable = rows.where(rows.known if spec.source.public_research_data else rows.known & rows.improve)
+    usable = allowed_rows(rows.where(rows.known), spec)
     taught, _ = learnt(usable, spec)
     learn = usable.where(taught)
     suspect(learn, spec)

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from entrenous_exporters.build import margins_at
 from entrenous_exporters.built import Built, score
 from entrenous_exporters.quality import Quality, assess, auc_of, tranches_of
-from entrenous_exporters.rows import Rows, joined
+from entrenous_exporters.rows import FEWEST_IN_GROUP, Rows, joined
 from entrenous_exporters.spec import TrainingSpec
 
 __all__ = ["COMPARED_K", "Judged", "judge", "merged"]
 
 COMPARED_K = (1, 5, 20, 50)
 """The `k` whose cost in quality the model card states, beside the one that ships."""
-_FEWEST_IN_GROUP = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +54,7 @@ class Judged:
     def groups(self, spec: TrainingSpec, column: int) -> dict[str, dict[str, Quality | None]]:
         """Return one pattern's quality by declared group; None where it rests on too few visitors to be told."""
         found: dict[str, dict[str, Quality | None]] = {}
-        least = max(_FEWEST_IN_GROUP, spec.learner.k)
+        least = max(FEWEST_IN_GROUP, spec.learner.k)
         for name, group in self.rows.groups.items():
             found[name] = {}
             for value in np.unique(group):

@@ -18,7 +18,11 @@ from entrenous_exporters.readers import read_consent, read_table
 from entrenous_exporters.spec import Label, TrainingSpec
 from entrenous_exporters.tables import FeatureTable, feature_table, labels, value_labels
 
-__all__ = ["Rows", "is_file", "joined", "labelled_rows", "table_rows"]
+__all__ = ["FEWEST_IN_GROUP", "Rows", "allowed_rows", "is_file", "joined", "labelled_rows", "table_rows"]
+
+
+FEWEST_IN_GROUP = 20
+"""From how many distinct visitors on something is told of a declared group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,6 +65,11 @@ class Rows:
             arm=None if self.arm is None else self.arm[keep],
             outcome=None if self.outcome is None else self.outcome[keep],
         )
+
+
+def allowed_rows(rows: Rows, spec: TrainingSpec) -> Rows:
+    """Return the rows that may be looked at: of visitors who granted `improve`, and all of public research data."""
+    return rows if spec.source.public_research_data else rows.where(rows.improve)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

@@ -1,7 +1,8 @@
 """What a bundle would have answered: every decision over a table, by the runtime's own routes, before anything ships.
 
-Rows are taken in the order of their times, so that caps count. Experiments deal by a key made for the occasion: who is
-on which side is not who will be, how many are is. Nothing is stored, and no visitor is named.
+Rows are taken in the order of their times, so that caps count, each decision's for itself; an offer that was shown is
+not held on to. Experiments deal by a key made for the occasion: who is on which side is not who will be, how many are
+is. Nothing is stored, and no visitor is named.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from entrenous.targeting import compile_gate
 from entrenous_consent.errors import Forbidden
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_consent.pseudonyms import keyed
-from entrenous_exporters.rows import Rows
+from entrenous_exporters.rows import FEWEST_IN_GROUP, Rows
 
 __all__ = ["Simulated", "simulate"]
 
@@ -37,13 +38,15 @@ class Simulated:
 
     Attributes:
         rows: how many were asked for. answers: how often each (tranche, arm, cause) was given; visitors: to how many.
-        groups: by group and its value, how often each arm was given.
+        groups: by group and its value, how often each arm was given; hidden: how many more were of fewer than
+            `FEWEST_IN_GROUP` visitors.
     """
 
     rows: int
     answers: Mapping[Answer, int]
     visitors: Mapping[Answer, int]
     groups: Mapping[tuple[str, str], Mapping[str, int]]
+    hidden: int
 
 
 def simulate(
@@ -52,6 +55,7 @@ def simulate(
     """Return, by decision, what `bundle` would have answered to `rows`.
 
     Args:
+        rows: those that may be looked at (`entrenous_exporters.rows.allowed_rows`).
         granted: the purposes that every visitor granted; all of the policy's where it is None. seed: of the deal.
 
     Raises:
@@ -94,6 +98,7 @@ def _simulated(route: Route | None, bundle: Bundle, rows: Rows, order: list[int]
     answers: Counter[Answer] = Counter()
     visitors: dict[Answer, set[int]] = defaultdict(set)
     groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    members: dict[tuple[str, str], set[int]] = defaultdict(set)
     shown: dict[int, list[int]] = defaultdict(list)
     for i in order:
         who, now = int(rows.visitors[i]), int(rows.times[i])
@@ -102,11 +107,14 @@ def _simulated(route: Route | None, bundle: Bundle, rows: Rows, order: list[int]
         visitors[answer].add(who)
         for name, group in rows.groups.items():
             groups[name, str(group[i])][answer[1]] += 1
+            members[name, str(group[i])].add(who)
+    told = {key: dict(found) for key, found in groups.items() if len(members[key]) >= FEWEST_IN_GROUP}
     return Simulated(
         rows=len(order),
         answers=dict(answers),
         visitors={answer: len(some) for answer, some in visitors.items()},
-        groups={key: dict(found) for key, found in groups.items()},
+        groups=told,
+        hidden=len(groups) - len(told),
     )
 
 

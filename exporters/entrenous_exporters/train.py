@@ -23,7 +23,7 @@ from entrenous_exporters.card import Counts, encode_card, facts_of, scored_facts
 from entrenous_exporters.deciding import DecisionSpec
 from entrenous_exporters.judge import judge, merged
 from entrenous_exporters.quality import Quality
-from entrenous_exporters.rows import Rows, joined
+from entrenous_exporters.rows import Rows, allowed_rows, joined
 from entrenous_exporters.situations.judging import judge_situations
 from entrenous_exporters.spec import TrainingSpec
 from entrenous_exporters.splits import folds, learnt
@@ -80,7 +80,7 @@ def train(
         Forbidden: the policy does not permit what the bundle would ask.
     """
     check_permitted(spec, policy, campaigns)  # before the work, and again as it is written
-    allowed = rows if spec.source.public_research_data else rows.where(rows.improve)
+    allowed = allowed_rows(rows, spec)
     usable = allowed.where(allowed.known)
     taught, judging = learnt(usable, spec)
     learn = usable.where(taught)

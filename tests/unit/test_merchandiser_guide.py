@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,12 +74,59 @@ def test_the_campaign_ships_beside_the_decision_whose_score_it_uses(followed: Pa
 
 def test_the_preview_counts_every_visit_once_and_tells_why(followed: Path):
     (found,) = json.loads((followed / "preview.json").read_text()).values()
-    assert sum(one["visits"] for one in found["answers"]) == found["rows"] == 4_000
+    assert sum(one["visits"] for one in found["answers"]) == found["rows"] == 3_200
     causes = {one["cause"] for one in found["answers"]}
     assert {"", "holdout", "not_yet", "ineligible"} <= causes
     eligible = [one for one in found["answers"] if one["cause"] != "ineligible"]
     held = sum(one["visits"] for one in eligible if one["cause"] == "holdout")
     assert 0.05 < held / sum(one["visits"] for one in eligible) < 0.16
+
+
+def previewing(followed: Path, place: Path, spoil: Callable[[dict[str, str]], None]) -> list[str]:
+    """A preview of the page over visits that `spoil` has changed, in a folder of its own."""
+    with (followed / "visits.csv").open(newline="") as file:
+        visits = list(csv.DictReader(file))
+    for visit in visits:
+        visit["region"] = "south"
+        spoil(visit)
+    with (place / "visits.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(visits[0]))
+        table.writeheader()
+        table.writerows(visits)
+    spec = (
+        (followed / "spec.toml")
+        .read_text("utf-8")
+        .replace('time = "visited",', 'time = "visited", groups = ["region"],')
+    )
+    (place / "spec.toml").write_text(spec, "utf-8")
+    given = [f"--{name}={followed / file}" for name, file in (("policy", "policy.toml"), ("bundle", "bundle.msgpack"))]
+    campaign = [str(followed / "autumn.toml"), f"--spec={place / 'spec.toml'}"]
+    return ["campaign", "preview", *campaign, *given, f"--json={place / 'preview.json'}"]
+
+
+def test_who_did_not_grant_improve_is_in_no_preview_and_moves_none(followed: Path, tmp_path: Path, capsys):
+    def spoil(visit: dict[str, str]) -> None:
+        if not visit["improve"]:
+            visit |= {"pages": "900", "bought_before": "40", "ordered": "1"}
+
+    assert main(previewing(followed, tmp_path, spoil)) == 0
+    assert (tmp_path / "preview.json").read_text() == (followed / "preview.json").read_text()
+    assert "left out: 800 visits of visitors who did not grant `improve`" in capsys.readouterr().out
+    nobody = previewing(followed, tmp_path, lambda visit: visit.update(improve=""))
+    assert main(nobody) == REFUSED
+    assert "has no visit of anyone who granted `improve`" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_group_of_few_visitors_is_not_told_apart_in_a_preview(followed: Path, tmp_path: Path, capsys):
+    def spoil(visit: dict[str, str]) -> None:
+        number = int(visit["customer"][1:])
+        visit["region"] = "isle" if number < 19 else "north" if number < 39 else "south"
+
+    assert main(previewing(followed, tmp_path, spoil)) == 0
+    said = capsys.readouterr().out
+    assert "region: north" in said
+    assert "region: isle" not in said
+    assert "1 groups of fewer than 20 visitors" in " ".join(said.split())
 
 
 def test_the_plan_says_what_can_be_seen(followed: Path, capsys: pytest.CaptureFixture[str], monkeypatch):

@@ -133,6 +133,8 @@ def _show(bundle: Any, policy: PrivacyPolicy, rows: Any, arguments: argparse.Nam
 
 
 def _table(name: str, one: Simulated) -> Table:
+    from entrenous_exporters.rows import FEWEST_IN_GROUP  # noqa: PLC0415
+
     table = Table("tranche", "arm", "cause", "visits", "share", "visitors", title=f"{name}: {one.rows:,} visits")
     for answer, count in sorted(one.answers.items()):
         table.add_row(*answer, f"{count:,}", f"{count / max(one.rows, 1):.1%}", f"{one.visitors[answer]:,}")
@@ -140,6 +142,8 @@ def _table(name: str, one: Simulated) -> Table:
         total = sum(arms.values())
         said = ", ".join(f"{arm or 'none'} {count / total:.1%}" for arm, count in sorted(arms.items()))
         table.add_row(f"{group}: {value}", said, "", f"{total:,}", "", "")
+    if one.hidden:
+        table.caption = f"{one.hidden} groups of fewer than {FEWEST_IN_GROUP} visitors are not told apart"
     return table
 
 
@@ -184,11 +188,20 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _rows(spec: Path) -> Any:
+    from entrenous_exporters.rows import allowed_rows  # noqa: PLC0415
     from entrenous_exporters.spec import read_spec  # noqa: PLC0415
     from entrenous_exporters.tables import open_backend  # noqa: PLC0415
     from entrenous_exporters.workshop import rows_of  # noqa: PLC0415
 
-    return rows_of(open_backend(threads=2), read_spec(spec), spec)
+    read = read_spec(spec)
+    given = rows_of(open_backend(threads=2), read, spec)
+    rows = allowed_rows(given, read)
+    if not len(rows.x):
+        remedy = "name in data.improve who granted it, or wait until somebody has"
+        raise Malformed("has no visit of anyone who granted `improve`", place=spec.name, remedy=remedy)
+    if left := len(given.x) - len(rows.x):
+        Console().print(f"left out: {left:,} visits of visitors who did not grant `improve`", highlight=False)
+    return rows
 
 
 def _policy(path: Path) -> PrivacyPolicy:
