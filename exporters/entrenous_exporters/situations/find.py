@@ -117,12 +117,11 @@ def find_situations(
     weighed = scaled * weights
     chance = np.random.default_rng(seed)
     drawn = np.arange(len(x)) if len(x) <= _SAMPLE else chance.choice(len(x), _SAMPLE, replace=False)
-    sample, who = weighed[drawn], np.unique(visitors[drawn], return_inverse=True)[1]
-    each = 1 / np.bincount(who)[who]  # nobody counts for more by coming often
+    sample = weighed[drawn]
     centre = _mean_of_visitors(weighed, visitors)
     with threadpool_limits(1):
         found = KMeans(n_clusters=min(count, len(np.unique(sample, axis=0))), n_init=_STARTS, random_state=seed).fit(
-            sample, sample_weight=each
+            sample, sample_weight=_once_each(visitors[drawn])
         )
         starts = np.concatenate([centre[None, :], found.cluster_centers_])
         nearest = _nearest(weighed, starts)
@@ -152,13 +151,17 @@ def _weighed(x: Floats, found: Found, positions: list[int]) -> tuple[Any, Wide, 
     """Return the first step for some columns, what it makes of them, and the weight of each column that it makes."""
     prepare = prepared(x, found.visitors, [found.categories[i] for i in positions], found.k)
     scaled = np.asarray(prepare.transform(x.astype(np.float64)), np.float64)
-    telling = [2 * abs(float(roc_auc_score(found.y, column)) - 0.5) for column in scaled.T]
+    each = _once_each(found.visitors)
+    telling = [2 * abs(float(roc_auc_score(found.y, column, sample_weight=each)) - 0.5) for column in scaled.T]
     return prepare, scaled, np.asarray(coarsen(np.maximum(telling, _LEAST_WEIGHT)), np.float64)
 
 
 def _mean_of_visitors(values: Wide, visitors: NDArray[np.int64]) -> Wide:
-    """Return the mean over visitors of their own means: nobody counts for more by coming often."""
-    _, row = np.unique(visitors, return_inverse=True)
-    rows = np.bincount(row)
-    sums = np.stack([np.bincount(row, column) for column in values.T], axis=1)
-    return np.asarray((sums / rows[:, None]).mean(axis=0), np.float64)
+    """Return the mean over visitors of their own means."""
+    return np.asarray(np.average(values, axis=0, weights=_once_each(visitors)), np.float64)
+
+
+def _once_each(visitors: NDArray[np.int64]) -> Wide:
+    """Return a weight for each row, all rows of a visitor together 1: nobody counts for more by coming often."""
+    _, row, rows = np.unique(visitors, return_inverse=True, return_counts=True)
+    return np.asarray(1 / rows[row], np.float64)
