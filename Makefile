@@ -19,6 +19,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --package benches.evidence
 	$(BIN)/lint-imports
 
 test: $(STAMP)

@@ -42,7 +42,7 @@ def fold(plan: Plan, events: Iterable[Event], now: int = NOON) -> list[float]:
     state = plan.empty()
     for event in events:
         plan.apply(state, event)
-    return np.frombuffer(plan.fold(state, now), dtype=np.float32).tolist()
+    return [float(value) for value in np.frombuffer(plan.fold(state, now), dtype=np.float32)]
 
 
 def folded(feature: dict[str, Any], events: Iterable[Event], now: int = NOON) -> float:

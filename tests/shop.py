@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from entrenous import Client, Config, Deployment, demo
 from entrenous.bundle import encode_bundle, read_bundle
@@ -39,7 +40,7 @@ class Clock:
 
 
 @cache
-def _signers() -> Mapping[str, list]:
+def _signers() -> Mapping[str, list[Any]]:
     from securesystemslib.signer import CryptoSigner
 
     from entrenous.updates.layout import OFFLINE_THRESHOLD, TOP
@@ -181,8 +182,11 @@ def _above(path: str, draft: bytes, shown: int) -> tuple[int, bytes]:
     """Return a draft with its version, raised above the one that is shown; one that does not read stays as it is."""
     try:
         if path == POLICY_PATH:
-            said = int(re.search(r"^version = (\d+)$", draft.decode(), re.MULTILINE).group(1))
-            return max(said, shown + 1), _policy_as(max(said, shown + 1), draft.decode())
+            said = re.search(r"^version = (\d+)$", draft.decode(), re.MULTILINE)
+            if said is None:
+                raise ValueError("a policy without a version")
+            raised = max(int(said.group(1)), shown + 1)
+            return raised, _policy_as(raised, draft.decode())
         read = read_bundle(draft)
         if shown == 0:
             return read.manifest.version, draft

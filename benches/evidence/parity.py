@@ -74,11 +74,7 @@ def main() -> None:
         assert parity["rows"] == ROWS
         if built.tolerance:
             near = parity.get("near_another_situation")
-            edge = (
-                f"{near:,} of {ROWS:,}"
-                if near is not None
-                else f"{near_a_cut(spec, built, learn):,} of {len(learn.x):,}"
-            )
+            edge = f"{near:,} of {ROWS:,}" if near is not None else f"{near_a_cut(built, learn):,} of {len(learn.x):,}"
             said = f"{parity['distance']:.1e} of {built.tolerance:.1e} allowed | {edge}"
         else:
             said = f"0 bits differ; library {parity['library_distance']:.1e} on {parity['library_rows']:,} rows | –"
