@@ -59,7 +59,7 @@ def judged(spec: TrainingSpec, policy: PrivacyPolicy, rows: Rows, seed: int) -> 
         built = build(spec, learn, rows.x[judging], rows=2_000, progress=lambda _: None)
         bundle = read_bundle(make_bundle(spec, policy, built, card=b"", created=0))
         said = score(bundle.models[spec.decision.name], rows.x[judging], singly=False)
-        margins[judging], fold[judging] = said, i
+        margins[judging], fold[judging] = built.log_odds(said), i
         for pattern in bundle.manifest.decisions[spec.decision.name].patterns:
             found[judging, pattern.column] = tranches_of(said[:, pattern.column], pattern.cuts)
     return [assess(margins[:, i], rows.y, found[:, i], count=tranches, folds=fold) for i in range(width)]

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from entrenous.decisions.calibration import Calibration
 from entrenous_exporters import dense, trees
 from entrenous_exporters.built import TOLERANCE, Built, Progress, positions_of, score, spoken
-from entrenous_exporters.calibrate import sigmoid
+from entrenous_exporters.calibrate import Fit, isotonic, sigmoid
 from entrenous_exporters.deciding import DecisionSpec
 from entrenous_exporters.learners import fit_trees
 from entrenous_exporters.rows import Rows
@@ -69,16 +70,18 @@ def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
     plain: list[Column] = []
     columns: list[Column] = []
     sigmoids: list[tuple[float, float]] = []
+    lines: list[Calibration | None] = []
     models: list[tuple[Any, list[int]]] = []
     for pattern in spec.decision.patterns:
         progress(f"training {spoken(pattern)} on {len(learn.x):,} rows")
         positions, own = positions_of(spec, pattern), spec.learner_of(pattern)
-        a, b = _calibration(own, learn, positions) if own.calibration == "sigmoid" else (1.0, 0.0)
+        (a, b), line = _calibration(own, _tree_fit(own, positions, width), learn)
         model = fit_trees(own, learn.x[:, positions], learn.y)
         models.append((model, positions))
         plain.append(trees.extract(model, positions, width))
         columns.append(trees.fold(plain[-1], a, b) if (a, b) != (1.0, 0.0) else plain[-1])
         sigmoids.append((a, b))
+        lines.append(line)
     progress(f"comparing {rows:,} adversarial rows with the library")
     extracted = trees.assemble(plain, width)
     far = _check_library(
@@ -100,18 +103,34 @@ def _build_trees(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
         sigmoids=tuple(sigmoids),
         least_support=trees.least_support(ensemble, learn.x, learn.visitors),
         parity=asdict(parity) | {"library_rows": rows, "library_distance": far},
+        lines=tuple(lines),
     )
 
 
-def _calibration(learner: Learner, learn: Rows, positions: list[int]) -> tuple[float, float]:
-    """Return a and b that turn this pattern's margins into log-odds; every part is fitted without its visitors."""
-    width = learn.x.shape[1]
+def _calibration(learner: Learner, fit: Fit, learn: Rows) -> tuple[tuple[float, float], Calibration | None]:
+    """Return a and b to fold into a pattern's margins, and the line that turns those into log-odds.
+
+    Every part is fitted without its visitors; without calibration a and b are 1 and 0, and margins are log-odds.
+    """
+    parts, seed = _CALIBRATION_PARTS, learner.seed
+    match learner.calibration:
+        case "isotonic":
+            line = isotonic(fit, learn.x, learn.y, learn.visitors, k=learner.k, parts=parts, seed=seed)
+            return (1.0, 0.0), line
+        case "sigmoid":
+            return sigmoid(fit, learn.x, learn.y, learn.visitors, parts=parts, seed=seed), None
+        case _:
+            return (1.0, 0.0), None
+
+
+def _tree_fit(learner: Learner, positions: list[int], width: int) -> Fit:
+    """Return what fits this pattern's trees to some rows of the full vector."""
 
     def fit(x: Floats, y: NDArray[np.bool_], _: NDArray[np.int64]) -> Callable[[Floats], NDArray[np.float64]]:
         column = trees.extract(fit_trees(learner, x[:, positions], y), positions, width)
         return lambda rows: trees.margin_of(column, rows)
 
-    return sigmoid(fit, learn.x, learn.y, learn.visitors, parts=_CALIBRATION_PARTS, seed=learner.seed)
+    return fit
 
 
 def _linear_columns(
@@ -140,10 +159,12 @@ def _fit_linear(
 
 def _build_dense(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, progress: Progress) -> Built:
     learner = spec.learner
-    sigmoids = []
+    sigmoids, lines = [], []
     for pattern in spec.decision.patterns:
         progress(f"training {spoken(pattern)} on {len(learn.x):,} rows")
-        sigmoids.append(_linear_calibration(spec, learn, positions_of(spec, pattern)))
+        folded, line = _calibration(learner, _margins_fit(spec, positions_of(spec, pattern)), learn)
+        sigmoids.append(folded)
+        lines.append(line)
     columns = _linear_columns(spec, learn, learner.k, sigmoids)
     model = dense.to_dense_onnx(columns, len(spec.features))
     progress(f"comparing {rows:,} adversarial rows with the library, one by one")
@@ -158,19 +179,19 @@ def _build_dense(spec: TrainingSpec, learn: Rows, sample: Floats, rows: int, pro
         sigmoids=tuple(sigmoids),
         least_support=None,
         parity=asdict(parity),
+        lines=tuple(lines),
     )
 
 
-def _linear_calibration(spec: TrainingSpec, learn: Rows, positions: list[int]) -> tuple[float, float]:
-    if spec.learner.calibration != "sigmoid":
-        return 1.0, 0.0
+def _margins_fit(spec: TrainingSpec, positions: list[int]) -> Fit:
+    """Return what fits a linear model to some rows of the full vector and scores others."""
     fitted = _fit_linear(spec, positions, spec.learner.k)
 
     def fit(x: Floats, y: NDArray[np.bool_], visitors: NDArray[np.int64]) -> Callable[[Floats], NDArray[np.float64]]:
         linear = fitted(x, y, visitors)
         return lambda rows: dense.dense_margins([(linear, positions)], rows)[:, 0]
 
-    return sigmoid(fit, learn.x, learn.y, learn.visitors, parts=_CALIBRATION_PARTS, seed=spec.learner.seed)
+    return fit
 
 
 def _check_library(extracted: Ensemble, models: list[tuple[Any, list[int]]], rows: Floats) -> float:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from entrenous.decisions.calibration import Calibration
 from entrenous.model.scorer import open_session
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.spec import TrainingSpec
 from entrenous_exporters.trees import Ensemble
 
-__all__ = ["TOLERANCE", "Built", "Progress", "positions_of", "score", "spoken"]
+__all__ = ["TOLERANCE", "Built", "Progress", "calibrated", "positions_of", "score", "spoken"]
 
 TOLERANCE = 2.0**-16
 """What a dense graph may differ by, relative to the larger of 1 and the margin: float32 sums of some hundred terms."""
@@ -33,7 +34,8 @@ class Built:
         model: ONNX bytes, one margin column for each pattern of the spec. cuts: rising, float32, for each.
         tolerance: as the manifest states it: 0 for trees.
         ensemble: what the graph computes; raw: the same before it was protected. None for a dense graph.
-        sigmoids: for each pattern, a and b of what was folded in; 1 and 0 where nothing was.
+        sigmoids: for each pattern, a and b of what was folded in; 1 and 0 where nothing was. lines: for each, from
+            margins to log-odds, None where margins are that; empty for none at all.
         least_support: the fewest distinct visitors found under a leaf; None for a dense graph, whose parts are chosen
             so that `k` stand behind each.
         parity: what the gate compared.
@@ -47,6 +49,12 @@ class Built:
     sigmoids: tuple[tuple[float, float], ...]
     least_support: int | None
     parity: Mapping[str, Any]
+    lines: tuple[Calibration | None, ...] = ()
+
+    def log_odds(self, margins: Floats) -> NDArray[np.float64]:
+        """Return what margins [N, P] of a likelihood stand for, [N, P]."""
+        lines = self.lines or (None,) * margins.shape[1]
+        return np.stack([calibrated(margins[:, i], line) for i, line in enumerate(lines)], axis=1)
 
 
 def score(model: bytes, rows: Floats, *, singly: bool) -> Floats:
@@ -60,6 +68,12 @@ def score(model: bytes, rows: Floats, *, singly: bool) -> Floats:
         return np.asarray(session.run(["margin"], {"x": np.ascontiguousarray(rows)})[0])
     found = [session.run(["margin"], {"x": rows[i : i + 1]})[0] for i in range(len(rows))]
     return np.concatenate(found) if found else np.empty((0, session.get_outputs()[0].shape[1]), np.float32)
+
+
+def calibrated(margins: Floats, line: Calibration | None) -> NDArray[np.float64]:
+    """Return the log-odds [N] of one pattern's margins [N], as the device would read them."""
+    plain = margins.astype(np.float64)
+    return plain if line is None else np.array([line.of(margin) for margin in plain.tolist()], np.float64)
 
 
 def spoken(pattern: tuple[str, ...]) -> str:

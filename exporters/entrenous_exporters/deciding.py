@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from entrenous.decisions.calibration import Calibration
 from entrenous.decisions.form import (
     KINDS,
     MOST_PATTERNS,
@@ -92,11 +93,19 @@ class DecisionSpec:
     exclude: Written | None
     recommending: Recommending | None = None
 
-    def rule(self, *, model: str, tolerance: float, cuts: Sequence[tuple[float, ...]]) -> DecisionRule:
+    def rule(
+        self,
+        *,
+        model: str,
+        tolerance: float,
+        cuts: Sequence[tuple[float, ...]],
+        lines: Sequence[Calibration | None] = (),
+    ) -> DecisionRule:
         """Return the decision as a manifest states it.
 
         Args:
-            model: its name, empty for none. cuts: of each pattern's margin.
+            model: its name, empty for none. cuts: of each pattern's margin. lines: from each to log-odds, none by
+                default.
         """
         return DecisionRule(
             kind=self.kind,
@@ -105,7 +114,8 @@ class DecisionSpec:
             tolerance=tolerance,
             tranches=self.tranches,
             patterns=tuple(
-                Pattern(purposes=pattern, column=i, cuts=tuple(cuts[i])) for i, pattern in enumerate(self.patterns)
+                Pattern(purposes=pattern, column=i, cuts=tuple(cuts[i]), calibration=lines[i] if lines else None)
+                for i, pattern in enumerate(self.patterns)
             ),
             arms=self.arms,
             choice=self.choice,

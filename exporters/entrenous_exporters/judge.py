@@ -25,12 +25,12 @@ class Judged:
     """What models said of rows that they had not learnt from.
 
     Attributes:
-        margins: float32 [M, P]. tranches: int64 [M, P], by the cuts of the model that scored the row.
+        margins: log-odds, float64 [M, P]. tranches: int64 [M, P], by the cuts of the model that scored the row.
         folds: int64 [M], which model that was. rows: the rows themselves.
         at_k: by `k`, the margins [M, P] had the same models been held to it; absent where they can't be.
     """
 
-    margins: NDArray[np.float32]
+    margins: NDArray[np.float64]
     tranches: NDArray[np.int64]
     folds: NDArray[np.int64]
     rows: Rows
@@ -71,7 +71,7 @@ def judge(spec: TrainingSpec, built: Built, learn: Rows, rows: Rows, *, fold: in
     most = np.unique(learn.visitors).size
     compared = sorted({*COMPARED_K, spec.learner.k})
     return Judged(
-        margins=margins,
+        margins=built.log_odds(margins),
         tranches=np.stack(tranches, axis=1),
         folds=np.full(len(margins), fold),
         rows=rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.ensemble import (
 from threadpoolctl import threadpool_limits
 
 from entrenous_consent.errors import Malformed, Missing
-from entrenous_exporters.spec import Learner
+from entrenous_exporters.spec import BOOSTED, Learner
 
 __all__ = ["fit_regression", "fit_trees"]
 
@@ -38,16 +39,23 @@ def fit_regression(learner: Learner, x: NDArray[np.float32], y: NDArray[np.float
     """Return the fitted model of a number.
 
     Args:
-        learner: of the kind `hist_gradient_boosting`. x: float32 [N, C], finite or NaN. y: float64 [N], finite.
+        learner: one that boosts. x: float32 [N, C], finite or NaN. y: float64 [N], finite.
 
     Raises:
-        Malformed: another kind.
+        Malformed: another kind. Missing: LightGBM or XGBoost is not installed.
     """
-    if learner.kind != "hist_gradient_boosting":
-        remedy = "use hist_gradient_boosting"
-        raise Malformed("regresses no numbers here", place=f"learner.kind: {learner.kind}", remedy=remedy)
+    match learner.kind:
+        case "hist_gradient_boosting":
+            model: Any = HistGradientBoostingRegressor(**_boosting(learner))
+        case "lightgbm":
+            model = _library("lightgbm").LGBMRegressor(**_light(learner))
+        case "xgboost":
+            model = _library("xgboost").XGBRegressor(**_extreme(learner, 1.0))
+        case _:
+            remedy = "use " + ", ".join(BOOSTED)
+            raise Malformed("regresses no numbers here", place=f"learner.kind: {learner.kind}", remedy=remedy)
     with threadpool_limits(1):
-        return HistGradientBoostingRegressor(**_boosting(learner)).fit(x, y)
+        return model.fit(x, y)
 
 
 def _hist(learner: Learner, _: NDArray[np.bool_]) -> Any:
@@ -80,47 +88,56 @@ def _forest(learner: Learner, _: NDArray[np.bool_]) -> Any:
 
 
 def _lightgbm(learner: Learner, _: NDArray[np.bool_]) -> Any:
-    try:
-        from lightgbm import LGBMClassifier  # noqa: PLC0415 — needed by this learner alone
-    except ModuleNotFoundError as error:
-        raise _missing("lightgbm") from error
-    return LGBMClassifier(
-        n_estimators=learner.trees,
-        num_leaves=learner.leaves,
-        learning_rate=learner.learning_rate,
-        reg_lambda=learner.l2,
-        min_child_samples=learner.min_rows_leaf,
-        random_state=learner.seed,
-        n_jobs=1,
-        verbosity=-1,
-        deterministic=True,
-        force_row_wise=True,
-    )
+    return _library("lightgbm").LGBMClassifier(**_light(learner))
+
+
+def _light(learner: Learner) -> dict[str, Any]:
+    return {
+        "n_estimators": learner.trees,
+        "num_leaves": learner.leaves,
+        "learning_rate": learner.learning_rate,
+        "reg_lambda": learner.l2,
+        "min_child_samples": learner.min_rows_leaf,
+        "random_state": learner.seed,
+        "n_jobs": 1,
+        "verbosity": -1,
+        "deterministic": True,
+        "force_row_wise": True,
+    }
 
 
 def _xgboost(learner: Learner, y: NDArray[np.bool_]) -> Any:
-    """XGBoost bounds a leaf by its hessian; a row's is about the label's variance, so `min_rows_leaf` is told in it."""
-    try:
-        from xgboost import XGBClassifier  # noqa: PLC0415 — needed by this learner alone
-    except ModuleNotFoundError as error:
-        raise _missing("xgboost") from error
     share = float(y.mean())
-    return XGBClassifier(
-        n_estimators=learner.trees,
-        max_leaves=learner.leaves,
-        max_depth=0,
-        grow_policy="lossguide",
-        tree_method="hist",
-        learning_rate=learner.learning_rate,
-        reg_lambda=learner.l2,
-        min_child_weight=learner.min_rows_leaf * share * (1 - share),
-        random_state=learner.seed,
-        n_jobs=1,
-    )
+    return _library("xgboost").XGBClassifier(**_extreme(learner, share * (1 - share)))
 
 
-def _missing(library: str) -> Missing:
-    return Missing("is not installed", place=library, remedy="pip install 'entrenous[train]', or use another learner")
+def _extreme(learner: Learner, curvature: float) -> dict[str, Any]:
+    """XGBoost bounds a leaf by its hessian: `min_rows_leaf` times a row's, the label's variance of a classifier's."""
+    return {
+        "n_estimators": learner.trees,
+        "max_leaves": learner.leaves,
+        "max_depth": 0,
+        "grow_policy": "lossguide",
+        "tree_method": "hist",
+        "learning_rate": learner.learning_rate,
+        "reg_lambda": learner.l2,
+        "min_child_weight": learner.min_rows_leaf * curvature,
+        "random_state": learner.seed,
+        "n_jobs": 1,
+    }
+
+
+def _library(name: str) -> Any:
+    """Return a library that only some learners need.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'entrenous[train]', or use another learner"
+        raise Missing("is not installed", place=name, remedy=remedy) from error
 
 
 _MAKERS = {

@@ -24,6 +24,7 @@ from entrenous_exporters.recommend.spec import RecommendSpec, parse_recommend
 from entrenous_exporters.segmenting import Segments, read_triggers
 
 __all__ = [
+    "BOOSTED",
     "LEARNERS",
     "METHODS",
     "Label",
@@ -44,7 +45,7 @@ LEARNERS = ("centroids", "extra_trees", "hist_gradient_boosting", "lightgbm", "l
 METHODS = ("dr", "t", "x")
 """How uplift is learnt, see `entrenous_exporters.uplift`."""
 
-_BOOSTED = ("hist_gradient_boosting", "lightgbm", "xgboost")
+BOOSTED = ("hist_gradient_boosting", "lightgbm", "xgboost")
 _LIMIT = 1 << 20
 
 
@@ -130,7 +131,8 @@ class Learner:
         kind: one of `LEARNERS`. trees, leaves, learning_rate, l2, min_rows_leaf: as far as the kind has them, else 0.
         bins: how many values of a feature the boosting tells apart at most; 0 where the kind has none.
         situations: how many centroids find, beside the one for everything else; 0 for the others.
-        calibration: `sigmoid` folded into the margin, fitted on rows not learnt from, or `none`.
+        calibration: `sigmoid`, folded into the margin, `isotonic`, a rising line beside the graph, both fitted on rows
+            not learnt from, or `none`.
     """
 
     kind: str
@@ -297,8 +299,9 @@ def _check_kind(spec: TrainingSpec, top: Table) -> None:
         raise top.refuse("trial", f"does not go with {kind}", "only uplift is learnt from a randomised test")
     if spec.trial is None:
         return
-    if learner != "hist_gradient_boosting" or spec.learner.calibration != "none":
-        raise top.refuse("learner.kind", "regresses no numbers here", "use hist_gradient_boosting, without calibration")
+    if learner not in BOOSTED or spec.learner.calibration != "none":
+        remedy = f"use {', '.join(BOOSTED)}, without calibration"
+        raise top.refuse("learner.kind", "regresses no numbers here", remedy)
     control, arms = next(iter(spec.trial.shares)), spec.decision.arms.keys()
     if control != spec.decision.default_arm or not spec.trial.shares.keys() <= arms:
         remedy = "name the decision's arms, and the default arm first: it is the control"
@@ -392,7 +395,7 @@ def _split(table: Table, *, timed: bool) -> Split:
 
 def _learner(table: Table) -> Learner:
     kind = table.choice("kind", LEARNERS)
-    boosted, linear, grown = kind in _BOOSTED, kind == "logistic", kind not in ("centroids", "logistic")
+    boosted, linear, grown = kind in BOOSTED, kind == "logistic", kind not in ("centroids", "logistic")
     learner = Learner(
         kind=kind,
         trees=table.integer("trees", least=1, most=1000) if grown else 0,
@@ -406,12 +409,12 @@ def _learner(table: Table) -> Learner:
         seed=table.integer("seed", 0, least=0, most=(1 << 31) - 1),
         calibration="none"
         if kind == "centroids"
-        else table.choice("calibration", ("none", "sigmoid"), "none" if boosted or linear else "sigmoid"),
+        else table.choice("calibration", ("isotonic", "none", "sigmoid"), "none" if boosted or linear else "sigmoid"),
         bins=table.integer("bins", 255, least=2, most=255) if kind == "hist_gradient_boosting" else 0,
         situations=table.integer("situations", least=2, most=99) if kind == "centroids" else 0,
     )
     if grown and not boosted and learner.calibration == "none":
-        remedy = "use sigmoid: a forest's margin is a mean probability, not log-odds"
+        remedy = "use sigmoid or isotonic: a forest's margin is a mean probability, not log-odds"
         raise table.refuse("calibration", f"is none for {kind}", remedy)
     table.close()
     return learner

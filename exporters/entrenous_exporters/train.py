@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from entrenous.bundle import BUNDLE_LIMIT, Bundle, Manifest, encode_bundle, read_bundle
+from entrenous.decisions.calibration import Calibration
 from entrenous.decisions.form import DecisionRule
 from entrenous.loop.reports import check_cells
 from entrenous_consent.errors import Forbidden, Malformed
@@ -140,7 +141,8 @@ def _campaigned(spec: TrainingSpec, built: Built, learn: Rows, campaign: Decisio
     if campaign.kind == "rule":
         return campaign.rule(model="", tolerance=0.0, cuts=())
     margins = score(built.model, learn.x, singly=built.tolerance > 0)
-    return campaign.rule(model=spec.decision.name, tolerance=built.tolerance, cuts=cuts_of(margins, campaign))
+    cuts = cuts_of(margins, campaign)
+    return campaign.rule(model=spec.decision.name, tolerance=built.tolerance, cuts=cuts, lines=built.lines)
 
 
 def make_bundle(
@@ -160,8 +162,9 @@ def make_bundle(
     Raises:
         Forbidden: the policy does not permit it; every refusal is named. Malformed: it would be too large.
     """
-    cuts, tolerance = built.cuts, built.tolerance
-    manifest = manifest_of(spec, cuts, tolerance, created=created, card=sha256(card).digest())
+    manifest = manifest_of(
+        spec, built.cuts, built.tolerance, created=created, card=sha256(card).digest(), lines=built.lines
+    )
     manifest = replace(manifest, decisions={**also, **manifest.decisions})
     refuse(policy.permits(manifest.request()), manifest)
     data = encode_bundle(manifest, {spec.decision.name: built.model})
@@ -220,11 +223,13 @@ def manifest_of(
     *,
     created: int,
     card: bytes,
+    lines: Sequence[Calibration | None] = (),
 ) -> Manifest:
     """Return the manifest of a specification, without what it vouches for.
 
     Args:
         cuts: of each pattern's margin. tolerance: of the margins. card: the SHA-256 of the model card.
+        lines: from each pattern's margin to log-odds, none by default.
     """
     decision = spec.decision
     return Manifest(
@@ -235,7 +240,7 @@ def manifest_of(
         features=spec.features,
         decisions={
             decision.name: decision.rule(
-                model=decision.name if decision.patterns else "", tolerance=tolerance, cuts=cuts
+                model=decision.name if decision.patterns else "", tolerance=tolerance, cuts=cuts, lines=lines
             )
         },
         models={},

@@ -84,6 +84,11 @@ def sk(make: Callable[[], Any]) -> Callable[..., Any]:
     return lambda x, y: make().fit(x, y)
 
 
+def numbers(make: Callable[[], Any]) -> Callable[..., Any]:
+    """Fit a regressor to a number with a mean far from 0, not to the label."""
+    return lambda x, y: make().fit(x, 70 + 3 * y + np.nan_to_num(x[:, 0]))
+
+
 def hist() -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(max_iter=TREES, max_leaf_nodes=8, early_stopping=False, random_state=0)
 
@@ -109,6 +114,8 @@ MODELS: dict[str, tuple[bool, Callable[..., Any]]] = {
     "lightgbm, sigmoid 2": (True, light(sigmoid=2.0)),
     "lightgbm, read from text": (True, light_from_text),
     "lightgbm, stopped early": (True, light_stopped),
+    "lightgbm, regression": (True, numbers(lambda: lightgbm.LGBMRegressor(n_estimators=TREES, verbose=-1, n_jobs=1))),
+    "lightgbm, regression by rf": (True, light(objective="regression", boosting="rf", **BAGGED)),
     "xgboost": (False, xg()),
     "xgboost, NaN in training": (True, xg()),
     "xgboost, exact": (True, xg(tree_method="exact")),
@@ -116,6 +123,8 @@ MODELS: dict[str, tuple[bool, Callable[..., Any]]] = {
     "xgboost, dart": (True, xg(booster="dart", rate_drop=0.3)),
     "xgboost, stopped early": (True, xg_stopped),
     "xgboost, forest": (True, xg_forest),
+    "xgboost, regression": (True, numbers(lambda: xgboost.XGBRegressor(n_estimators=TREES, max_depth=3, n_jobs=1))),
+    "xgboost, regression by dart": (True, xg(objective="reg:squarederror", booster="dart", rate_drop=0.3)),
 }
 
 

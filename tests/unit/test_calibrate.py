@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.isotonic import IsotonicRegression
 from threadpoolctl import threadpool_limits
 
 from entrenous_consent.errors import Malformed
-from entrenous_exporters.calibrate import calibrated, fold, platt, visitor_parts
+from entrenous_exporters.calibrate import calibrated, fold, platt, rising, visitor_parts
 from entrenous_exporters.quality import calibration
 from entrenous_exporters.trees import Column, assemble, extract, margin_of, on_grid, protect, walk
 
@@ -153,3 +154,49 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
     one = visitors == visitors[0]
     with pytest.raises(Malformed, match="leaves one class alone when part"):
         calibrated(fitter(hist), rows, one, visitors, parts=2, seed=0)
+
+
+def crowd(n: int = 20_000, seed: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Margins whose log-odds are anything but affine in them: an S with flat ends and a kink."""
+    draw = np.random.default_rng(seed)
+    margins = draw.normal(0, 2, n)
+    truth = -1 + 3 * np.tanh(margins - 1) + (margins > 2) * (margins - 2) * 0.1
+    return margins, draw.random(n) < probability(truth), np.arange(n)
+
+
+def test_a_rising_line_fits_what_no_sigmoid_does() -> None:
+    margins, y, visitors = crowd()
+    unseen, truth, _ = crowd(seed=7)
+    line, (a, b) = rising(margins, y, visitors, 5), platt(margins, y)
+    by_line, _ = calibration(probability(np.array([line.of(one) for one in unseen])), truth)
+    by_sigmoid, _ = calibration(probability(a * unseen + b), truth)
+    assert by_line < by_sigmoid / 3
+
+
+def test_its_knots_are_the_centres_of_an_isotonic_regressions_steps() -> None:
+    margins, y, visitors = crowd(3_200)
+    line = rising(margins, y, visitors, 5)
+    order = np.argsort(margins)
+    bins = np.array_split(order, [101 * i for i in range(1, 31)])  # 32 bins would hold 100: 101 is the least of one
+    shares = np.array([(y[one].sum() + 0.5) / (one.size + 1) for one in bins])
+    size = np.array([one.size for one in bins])
+    steps = IsotonicRegression().fit_transform(np.arange(len(bins)), shares, sample_weight=size)
+    heights = np.unique(steps)
+    assert 2 < heights.size < len(bins), "some bins are pooled"
+    np.testing.assert_allclose(line.log_odds, np.log(heights / (1 - heights)))
+    for x, height in zip(line.margins, heights, strict=True):
+        pooled = np.concatenate([one for one, step in zip(bins, steps, strict=True) if step == height])
+        assert x == pytest.approx(margins[pooled].mean(), abs=1e-6)
+
+
+def test_rows_of_one_margin_are_one_bin_and_nothing_that_rises_is_refused() -> None:
+    margins = np.repeat([0.0, 1.0], 500)
+    y = np.tile([True, False, False, False], 250) | (np.arange(1_000) % 4 == 1) & (margins > 0)
+    line = rising(margins, y, np.arange(1_000), 5)
+    assert line.margins == (0.0, 1.0)
+    np.testing.assert_allclose(probability(np.array(line.log_odds)), [0.25, 0.5], atol=1e-3)
+    for of in (~y, np.tile([True, False], 500)):
+        with pytest.raises(Malformed, match="no two margins of which the higher is likelier"):
+            rising(margins, of, np.arange(1_000), 5)
+    with pytest.raises(Malformed, match="one class alone"):
+        rising(margins, np.ones(1_000, bool), np.arange(1_000), 5)

@@ -143,7 +143,7 @@ def test_every_shipped_kind_reads_back(uplift: Trained, situations: Trained):
     ("change", "place"),
     [
         (('kind = "uplift"', 'kind = "propensity"\ntranches = ["a"]\nshares = [1.0]\nchoice = { a = "none" }'), ""),
-        (('kind = "hist_gradient_boosting"', 'kind = "lightgbm"'), "learner.kind"),
+        (("k = 20", 'k = 20\ncalibration = "sigmoid"'), "learner.kind"),
         (("none = 0.5", "none = 0.4"), "trial.shares"),
         (('default_arm = "none"', 'default_arm = "ten_off"'), "trial.shares"),
         (('method = "t"', 'method = "s"'), "trial.method"),

@@ -242,12 +242,13 @@ def test_lightgbm_models_outside_the_form_are_refused() -> None:
     cases = {
         "native categories": native,
         "linear leaves": lightgbm.train({**LIGHT, "linear_tree": True}, linear, 3),
-        "objective 'regression'": trained(objective="regression"),
+        "of square roots": trained(objective="regression", reg_sqrt=True),
+        "objective 'regression_l1'": trained(objective="regression_l1"),
         "objective 'multiclass'": trained(kinds, objective="multiclass", num_class=6),
         "objective 'cross_entropy'": trained(objective="cross_entropy"),
         "objective 'unknown'": trained(objective=lambda margins, data: (margins - data.label, np.ones(len(margins)))),
         "not fitted": lightgbm.LGBMClassifier(),
-        "cannot read LGBMRegressor": lightgbm.LGBMRegressor(),
+        "cannot read LGBMRanker": lightgbm.LGBMRanker(),
     }
     for match, model in cases.items():
         with pytest.raises(Malformed, match=match):
@@ -270,13 +271,13 @@ def test_xgboost_models_outside_the_form_are_refused() -> None:
         "more than one target": trained(both),
         "more than one target, or": trained(both, multi_strategy="multi_output_tree"),
         "or more than two classes": trained(rows[:, 3], objective="multi:softprob", num_class=6),
-        "objective 'reg:squarederror'": trained(objective="reg:squarederror"),
+        "objective 'reg:squaredlogerror'": trained(objective="reg:squaredlogerror"),
         "booster 'gblinear'": xgboost.train(
             {"objective": "binary:logistic", "booster": "gblinear", "nthread": 1}, data, 3
         ),
         "another value than NaN": absent,
         "not fitted": xgboost.XGBClassifier(),
-        "cannot read XGBRegressor": xgboost.XGBRegressor(),
+        "cannot read XGBRanker": xgboost.XGBRanker(),
     }
     for match, model in cases.items():
         with pytest.raises(Malformed, match=match):

@@ -11,7 +11,7 @@ import pytest
 from entrenous_consent.errors import Malformed
 from entrenous_exporters import trees
 from entrenous_exporters.built import score
-from entrenous_exporters.spec import Learner
+from entrenous_exporters.spec import BOOSTED, Learner
 from entrenous_exporters.uplift import (
     METHODS,
     Trial,
@@ -56,9 +56,10 @@ def trial() -> Trial:
     return Trial(x=x, outcome=outcome, arm=arm, visitors=np.arange(N), shares=(0.5, 0.25, 0.25))
 
 
+@pytest.mark.parametrize("kind", BOOSTED)
 @pytest.mark.parametrize("method", METHODS)
-def test_each_method_finds_what_each_arm_adds(trial, method):
-    fitted = fit_uplift(trial, SMALL, method=method)
+def test_each_method_finds_what_each_arm_adds_whatever_library_boosts(trial, method, kind):
+    fitted = fit_uplift(trial, replace(SMALL, kind=kind), method=method)
 
     margins = score(trees.to_onnx(fitted.ensemble), trial.x, singly=False)
 
@@ -68,9 +69,10 @@ def test_each_method_finds_what_each_arm_adds(trial, method):
     assert fitted.least_support >= SMALL.k
 
 
+@pytest.mark.parametrize("kind", BOOSTED)
 @pytest.mark.parametrize("method", METHODS)
-def test_what_ships_is_the_walk_to_the_bit(trial, method):
-    fitted = fit_uplift(trial, SMALL, method=method)
+def test_what_ships_is_the_walk_to_the_bit(trial, method, kind):
+    fitted = fit_uplift(trial, replace(SMALL, kind=kind), method=method)
 
     hostile = trees.adversarial_rows(fitted.ensemble, trial.x, 5_000, 3)
 
@@ -134,7 +136,7 @@ def test_what_can_not_be_learnt_is_refused(trial, method, positions, what):
 
 def test_a_library_that_regresses_no_numbers_here_is_refused(trial):
     with pytest.raises(Malformed, match="regresses no numbers"):
-        fit_uplift(trial, replace(SMALL, kind="lightgbm"), method="t")
+        fit_uplift(trial, replace(SMALL, kind="random_forest"), method="t")
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def scored_facts(spec: TrainingSpec, built: Built, judged: Judged) -> dict[str, 
                 "quality": _table(quality[i]),
                 "price": _number(quality[fullest].auc - quality[i].auc),
                 "sigmoid": [_number(one) for one in built.sigmoids[i]],
+                **({"isotonic": line.as_table()} if (line := (built.lines or (None,) * len(patterns))[i]) else {}),
             }
             for i, pattern in enumerate(patterns)
         ],

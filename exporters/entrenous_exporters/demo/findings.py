@@ -21,7 +21,7 @@ from entrenous_consent.audit import log_name
 from entrenous_consent.files import STORE
 from entrenous_consent.packing import unpack
 from entrenous_consent.sqlite import SQLiteStore
-from entrenous_exporters.built import score
+from entrenous_exporters.built import calibrated, score
 from entrenous_exporters.card import read_card
 from entrenous_exporters.demo.replay import GROUPS, SIMULATED, Group, Moment, Replay
 from entrenous_exporters.quality import Quality, assess, tranches_of
@@ -218,7 +218,8 @@ def quality_of(trained: Trained, rows: Rows) -> dict[str, Quality]:
     for pattern in trained.bundle.manifest.decisions["promotion"].patterns:
         margins = score(trained.bundle.models["promotion"], rows.x, singly=False)[:, pattern.column]
         tranches = tranches_of(margins, pattern.cuts)
-        found[_name(pattern.purposes)] = assess(margins, rows.y, tranches, count=len(pattern.cuts) + 1)
+        log_odds = calibrated(margins, pattern.calibration)
+        found[_name(pattern.purposes)] = assess(log_odds, rows.y, tranches, count=len(pattern.cuts) + 1)
     return found
 
 
@@ -244,7 +245,8 @@ def _served(
             continue
         margin = margins[here, pattern.column]
         tranches = tranches_of(margin, pattern.cuts)
-        found[_name(pattern.purposes)] = assess(margin, rows.y[here], tranches, count=len(pattern.cuts) + 1)
+        log_odds = calibrated(margin, pattern.calibration)
+        found[_name(pattern.purposes)] = assess(log_odds, rows.y[here], tranches, count=len(pattern.cuts) + 1)
     return found
 
 

@@ -29,6 +29,7 @@ from entrenous_exporters.trees import (
     extract,
     finest_step,
     least_support,
+    library_margins,
     on_grid,
     protect,
     weighted,
@@ -66,7 +67,7 @@ def fit_uplift(trial: Trial, learner: Learner, *, method: str, positions: Sequen
 
     Args:
         trial: a randomised test (see `check_randomised`). method: one of `METHODS`.
-        learner: of the kind `hist_gradient_boosting`; its seed also draws the parts that the DR-learner is fitted in.
+        learner: one that boosts; its seed also draws the parts that the DR-learner is fitted in.
         positions: the columns that may be read; all by default. The others are as if they were not there.
 
     Raises:
@@ -103,7 +104,7 @@ class _Grown:
         width, visitors = self.trial.x.shape[1], self.trial.visitors[rows]
         plain = assemble([extract(model, self.positions, width)], width)
         hostile = adversarial_rows(plain, x, _COMPARED, self.learner.seed, infinite=False)
-        own = model.predict(hostile[:, self.positions])[:, None]
+        own = library_margins(model, hostile, self.positions)[:, None]
         self.distances.append(check_library(on_grid(plain, finest_step(plain)), hostile, own))
         safe = protect(plain, x, visitors, self.learner.k)
         self.supports.append(least_support(safe, x, visitors))

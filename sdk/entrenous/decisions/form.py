@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from entrenous.decisions.calibration import Calibration, parse_calibration
 from entrenous.decisions.offers import Offer, check_offers, parse_offer
 from entrenous.decisions.payloads import check_payload
 from entrenous.loop.contributions import HOLDOUT
@@ -95,16 +96,18 @@ class Pattern:
 
     Attributes:
         column: its place among the patterns: where its margins begin. cuts: of the margin, float32, rising; none where
-            the tranche is not read by cuts.
+            the tranche is not read by cuts. calibration: from the margin to log-odds, None where the margin is that.
     """
 
     purposes: tuple[str, ...]
     column: int
     cuts: tuple[float, ...]
+    calibration: Calibration | None = None
 
     def as_table(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"purposes": list(self.purposes), "column": self.column, "cuts": list(self.cuts)}
+        table: dict[str, Any] = {"purposes": list(self.purposes), "column": self.column, "cuts": list(self.cuts)}
+        return table | {"calibration": self.calibration.as_table()} if self.calibration else table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,7 +312,7 @@ def parse_decision(table: Table, parts: Parts) -> DecisionRule:
         model=table.choice("model", parts.models) if scored else "",
         tolerance=table.number("tolerance", least=0, most=MOST_TOLERANCE) if scored else 0.0,
         tranches=tranches,
-        patterns=_patterns(table, len(tranches) - 1 if kind in _CUT else 0, parts.purposes) if scored else (),
+        patterns=_patterns(table, len(tranches) - 1 if kind in _CUT else None, parts.purposes) if scored else (),
         arms=arms,
         choice=_choice(table, tranches, arms, drawn=experiment is not None),
         default_arm=table.choice("default_arm", arms),
@@ -367,7 +370,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _patterns(table: Table, cuts: int, purposes: frozenset[str]) -> tuple[Pattern, ...]:
+def _patterns(table: Table, cuts: int | None, purposes: frozenset[str]) -> tuple[Pattern, ...]:
     patterns = tuple(
         _pattern(entry, i, cuts, purposes) for i, entry in enumerate(table.tables("patterns", longest=MOST_PATTERNS))
     )
@@ -376,18 +379,20 @@ def _patterns(table: Table, cuts: int, purposes: frozenset[str]) -> tuple[Patter
     return patterns
 
 
-def _pattern(table: Table, column: int, count: int, known: frozenset[str]) -> Pattern:
+def _pattern(table: Table, column: int, count: int | None, known: frozenset[str]) -> Pattern:
     purposes = table.names("purposes")
     if list(purposes) != sorted(purposes) or not known.issuperset(purposes):
         raise table.refuse("purposes", "is not a sorted list of the features' purposes")
     cuts = table.numbers("cuts")
-    if len(cuts) != count or any(a >= b for a, b in pairwise(cuts)):
-        raise table.refuse("cuts", f"is not {count} rising numbers")
+    if len(cuts) != (count or 0) or any(a >= b for a, b in pairwise(cuts)):
+        raise table.refuse("cuts", f"is not {count or 0} rising numbers")
     _single(table, "cuts", cuts)
     if table.integer("column", least=0, most=MOST_PATTERNS - 1) != column:
         raise table.refuse("column", "is not the pattern's position")
+    calibrated = count is not None and table.has("calibration")
+    calibration = parse_calibration(table.table("calibration")) if calibrated else None
     table.close()
-    return Pattern(purposes=purposes, column=column, cuts=cuts)
+    return Pattern(purposes=purposes, column=column, cuts=cuts, calibration=calibration)
 
 
 def _single(table: Table, key: str, values: tuple[float, ...]) -> None:

@@ -27,7 +27,7 @@ from entrenous_consent.pseudonyms import BUCKETS
 __all__ = ["Arms", "Compiler", "Place", "Result", "Route", "Scored", "Trial"]
 
 Place = Callable[[Any, list[tuple[int, float]]], tuple[int, float | None]]
-"""Takes a vector and what this decision brings along; answers the tranche's number and, where it is one, the margin."""
+"""Takes a vector and what this decision brings along; answers the tranche's number and, of a likelihood, log-odds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +207,9 @@ class Compiler:
         if pattern is None:
             return None
         scorer, first = self.scorers[rule.model], pattern.column * rule.width
+        line = pattern.calibration
+        if line is not None:
+            return lambda row: [line.of(scorer.margin(row, [], first))]
         return lambda row: scorer.margins(row, [], first, first + rule.width)
 
     @staticmethod
@@ -307,4 +310,12 @@ def _place(rule: DecisionRule, pattern: Pattern | None, scorer: Scorer | None) -
         margin = scorer.margin(head, supplied, first)
         return bisect_right(cuts, margin), margin
 
-    return within
+    line = pattern.calibration
+    if line is None:
+        return within
+
+    def calibrated(head: Any, supplied: list[tuple[int, float]]) -> tuple[int, float | None]:
+        margin = scorer.margin(head, supplied, first)
+        return bisect_right(cuts, margin), line.of(margin)
+
+    return calibrated

@@ -42,8 +42,9 @@ def extract(model: Any, positions: Sequence[int], features: int) -> Column:
     Args:
         model: scikit-learn's `HistGradientBoostingClassifier`, `HistGradientBoostingRegressor`,
             `RandomForestClassifier` or `ExtraTreesClassifier`, or `CalibratedClassifierCV(method="sigmoid",
-            ensemble=False)` around one of these; `LGBMClassifier` or `lightgbm.Booster`; `XGBClassifier`,
-            `XGBRFClassifier` or `xgboost.Booster`. Trained on float32 columns that hold finite values or NaN.
+            ensemble=False)` around one of these; `LGBMClassifier`, `LGBMRegressor` or `lightgbm.Booster`;
+            `XGBClassifier`, `XGBRFClassifier`, `XGBRegressor` or `xgboost.Booster`. Trained on float32 columns that
+            hold finite values or NaN.
         positions: for each of the model's training columns, its column in the full vector; distinct.
         features: F, the width of the full vector.
 
@@ -93,8 +94,8 @@ def _reader(model: Any) -> tuple[_Read, _Margins]:
             return from_hist_gradient_boosting, _hist.margins
         case "sklearn", "RandomForestClassifier" | "ExtraTreesClassifier":
             return from_forest, _forest.margins
-        case "lightgbm", "LGBMClassifier" | "Booster":
+        case "lightgbm", "LGBMClassifier" | "LGBMRegressor" | "Booster":
             return from_lightgbm, _lightgbm.margins
-        case "xgboost", "XGBClassifier" | "XGBRFClassifier" | "Booster":
+        case "xgboost", "XGBClassifier" | "XGBRFClassifier" | "XGBRegressor" | "Booster":
             return from_xgboost, _xgboost.margins
     raise refusal(model)

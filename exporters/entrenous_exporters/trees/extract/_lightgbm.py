@@ -26,10 +26,11 @@ _ZERO = np.float32(1e-35)
 
 
 def from_lightgbm(model: Any, positions: Sequence[int], features: int) -> Column:
-    """Return the log-odds column of a fitted `LGBMClassifier` or `lightgbm.Booster` with the binary objective.
+    """Return the column of a fitted `LGBMClassifier`, `LGBMRegressor` or `lightgbm.Booster`.
 
-    Boosting types gbdt, dart and rf are read, up to the best iteration where one was recorded. What rf averages is
-    averaged here; another `sigmoid` than 1 is multiplied in, so that the margin is log-odds.
+    The objective is binary, whose margin is log-odds, or regression, whose margin is what it foretells. Boosting types
+    gbdt, dart and rf are read, up to the best iteration where one was recorded. What rf averages is averaged here;
+    another `sigmoid` than 1 is multiplied in, so that a binary margin is log-odds.
 
     Args:
         model: the fitted model, trained on columns that hold finite values or NaN.
@@ -37,8 +38,8 @@ def from_lightgbm(model: Any, positions: Sequence[int], features: int) -> Column
         features: F, the width of the full vector.
 
     Raises:
-        Malformed: not such a model or not fitted, another objective, linear trees, `zero_as_missing`, native
-            categories, positions that do not fit.
+        Malformed: not such a model or not fitted, another objective, a regression of square roots, linear trees,
+            `zero_as_missing`, native categories, positions that do not fit.
     """
     booster = _booster(model)
     dump = booster.dump_model()
@@ -51,7 +52,7 @@ def from_lightgbm(model: Any, positions: Sequence[int], features: int) -> Column
 
 
 def margins(model: Any, x: Floats) -> NDArray[np.float64]:
-    """Return the library's own log-odds of `x` [N, columns trained on].
+    """Return the library's own margins of `x` [N, columns trained on].
 
     Its `raw_score` leaves out what rf divides by and what `sigmoid` multiplies by; both are in `predict`, and here.
     """
@@ -63,19 +64,21 @@ def _booster(model: Any) -> Any:
     name = type(model).__name__
     if name == "Booster":
         return model
-    if name != "LGBMClassifier":
-        raise Malformed(f"cannot read {name}", place="model", remedy="train an LGBMClassifier, or pass its booster_")
+    if name not in ("LGBMClassifier", "LGBMRegressor"):
+        remedy = "train an LGBMClassifier or LGBMRegressor, or pass its booster_"
+        raise Malformed(f"cannot read {name}", place="model", remedy=remedy)
     if not model.__sklearn_is_fitted__():
         raise Malformed("is not fitted", place="model", remedy="call fit first")
     return model.booster_
 
 
 def _scale(dump: Mapping[str, Any]) -> float:
-    """Return what a leaf's value is multiplied by to add to the log-odds."""
+    """Return what a leaf's value is multiplied by to add to the margin."""
     objective, *settings = str(dump.get("objective") or "unknown").split()
-    if objective != "binary" or dump["num_tree_per_iteration"] != 1:
-        what = f"has the objective {objective!r}"
-        raise Malformed(what, place="model", remedy="train with objective='binary', one model for each class")
+    if objective not in ("binary", "regression") or "sqrt" in settings or dump["num_tree_per_iteration"] != 1:
+        what = f"has the objective {objective!r}" + (", of square roots" if "sqrt" in settings else "")
+        remedy = "train with objective='binary', one model for each class, or 'regression'"
+        raise Malformed(what, place="model", remedy=remedy)
     sigmoid = float(dict(setting.split(":", 1) for setting in settings).get("sigmoid", 1))
     return sigmoid / len(dump["tree_info"]) if dump["average_output"] else sigmoid
 

@@ -10,9 +10,9 @@ from entrenous_consent.errors import Malformed
 __all__ = ["kind_of", "refusal"]
 
 _READABLE = (
-    "HistGradientBoostingClassifier or …Regressor, RandomForestClassifier, ExtraTreesClassifier, LGBMClassifier, "
-    "XGBClassifier, a lightgbm or xgboost Booster, or CalibratedClassifierCV(method='sigmoid', ensemble=False) around "
-    "one of scikit-learn's"
+    "HistGradientBoostingClassifier or …Regressor, RandomForestClassifier, ExtraTreesClassifier, LGBMClassifier or "
+    "…Regressor, XGBClassifier or …Regressor, a lightgbm or xgboost Booster, or CalibratedClassifierCV("
+    "method='sigmoid', ensemble=False) around one of scikit-learn's"
 )
 _OWN_COLUMNS = "train the model itself on the vector's own columns"
 

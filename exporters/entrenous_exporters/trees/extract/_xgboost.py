@@ -1,14 +1,15 @@
 """XGBoost, read from its JSON: float32 throughout.
 
-Its split is strict, `x < t`: the same as `x <= t'` for the float32 t' just below t. Its base score is kept as a
-probability; the margin starts at its log-odds, computed here in float32 as the library does. Its sums are float32 too,
-so its own margins carry a rounding error, which `check_library` grants where the expected margins are float32.
+Its split is strict, `x < t`: the same as `x <= t'` for the float32 t' just below t. A classifier's base score is kept
+as a probability; the margin starts at its log-odds, computed here in float32 as the library does. Its sums are float32
+too, so its own margins carry a rounding error, which `check_library` grants where the expected margins are float32.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ __all__ = ["from_xgboost", "margins"]
 
 
 def from_xgboost(model: Any, positions: Sequence[int], features: int) -> Column:
-    """Return the log-odds column of a fitted `XGBClassifier`, `XGBRFClassifier` or `xgboost.Booster`.
+    """Return the column of a fitted `XGBClassifier`, `XGBRFClassifier`, `XGBRegressor` or `xgboost.Booster`.
 
-    The objective is binary:logistic; boosters gbtree and dart are read, the latter's weights multiplied in. Of an
-    `XGBClassifier` stopped early the trees up to its best iteration are read, of a `Booster` all, as each predicts.
+    The objective is binary:logistic, whose margin is log-odds, or reg:squarederror, whose margin is what it foretells;
+    boosters gbtree and dart are read, the latter's weights multiplied in. Of a model stopped early the trees up to its
+    best iteration are read, of a `Booster` all, as each predicts.
 
     Args:
         model: the fitted model, trained on columns that hold finite values or NaN, with NaN for missing. A `Booster`
@@ -42,9 +44,9 @@ def from_xgboost(model: Any, positions: Sequence[int], features: int) -> Column:
     if int(parameters.get("num_target", 1)) > 1 or int(parameters["num_class"]) > 0:
         remedy = "train one binary model for each target"
         raise Malformed("has more than one target, or more than two classes", place="model", remedy=remedy)
-    if objective != "binary:logistic":
+    if objective not in _BASES:
         what = f"has the objective {objective!r}"
-        raise Malformed(what, place="model", remedy="train with objective='binary:logistic'")
+        raise Malformed(what, place="model", remedy="train with objective='binary:logistic' or 'reg:squarederror'")
     booster = learner["gradient_booster"]
     if booster["name"] not in ("gbtree", "dart"):
         raise Malformed(f"has the booster {booster['name']!r}", place="model", remedy="train with gbtree or dart")
@@ -59,7 +61,7 @@ def from_xgboost(model: Any, positions: Sequence[int], features: int) -> Column:
             _tree(tree, where, float(np.float32(weight)), f"trees[{i}]")
             for i, (tree, weight) in enumerate(zip(trees, weights, strict=True))
         ),
-        base=_log_odds(parameters["base_score"]),
+        base=_BASES[objective](np.float32(parameters["base_score"].strip("[]"))),
     )
 
 
@@ -73,8 +75,9 @@ def _booster(model: Any) -> Any:
     name = type(model).__name__
     if name == "Booster":
         return model
-    if name not in ("XGBClassifier", "XGBRFClassifier"):
-        raise Malformed(f"cannot read {name}", place="model", remedy="train an XGBClassifier, or pass its booster")
+    if name not in ("XGBClassifier", "XGBRFClassifier", "XGBRegressor"):
+        remedy = "train an XGBClassifier or XGBRegressor, or pass its booster"
+        raise Malformed(f"cannot read {name}", place="model", remedy=remedy)
     if not model.__sklearn_is_fitted__():
         raise Malformed("is not fitted", place="model", remedy="call fit first")
     if model.missing is not None and not np.isnan(model.missing):
@@ -85,10 +88,15 @@ def _booster(model: Any) -> Any:
     return booster if best is None else booster[: int(best) + 1]
 
 
-def _log_odds(base_score: str) -> float:
-    """Return the margin that trees add to; `base_score` is a probability, since version 3.1 in brackets."""
+def _log_odds(probability: np.float32) -> float:
     with np.errstate(divide="ignore"):
-        return float(-np.log(np.float32(1) / np.float32(base_score.strip("[]")) - np.float32(1)))
+        return float(-np.log(np.float32(1) / probability - np.float32(1)))
+
+
+_BASES: Mapping[str, Callable[[np.float32], float]] = MappingProxyType(
+    {"binary:logistic": _log_odds, "reg:squarederror": float}
+)
+"""By objective, from the base score, since version 3.1 in brackets, to the margin that trees add to."""
 
 
 def _tree(tree: Mapping[str, Any], where: NDArray[np.int64], weight: float, place: str) -> Tree:
