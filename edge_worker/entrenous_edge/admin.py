@@ -17,9 +17,10 @@ from entrenous import Outcome
 from entrenous.importing.mapping import AnyMapping
 from entrenous_consent.errors import Refusal
 from entrenous_edge.answers import Problem, answer
-from entrenous_edge.app import Handler, Worker, guarded, unrouted
+from entrenous_edge.app import Worker
 from entrenous_edge.bodies import read_json
 from entrenous_edge.importing import Importing
+from entrenous_edge.public import Handler, guarded, unrouted
 
 __all__ = ["SetClock", "admin_app"]
 

@@ -10,7 +10,18 @@ from starlette.responses import Response
 
 from entrenous import Outcome
 
-__all__ = ["STATUS", "Problem", "answer", "only", "outcome_of", "problem", "problem_of"]
+__all__ = [
+    "ENCODE",
+    "PRIVATE",
+    "STATUS",
+    "Problem",
+    "answer",
+    "only",
+    "outcome_of",
+    "problem",
+    "problem_of",
+    "problem_table",
+]
 
 STATUS: Mapping[str, int] = {
     "malformed": 400,
@@ -20,31 +31,54 @@ STATUS: Mapping[str, int] = {
     "method_not_allowed": 405,
     "too_large": 413,
     "unsupported_media_type": 415,
+    "too_many": 429,
+    "headers_too_large": 431,
     "unavailable": 503,
     "fault": 500,
 }
 """Every error's code and HTTP status."""
 
+ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+PRIVATE = ((b"cache-control", b"private, no-store"), (b"content-type", b"application/json"))
+"""Headers of every answer but a bundle's."""
+
 
 class Problem(Exception):
-    """A request that is refused. The message holds nothing that the caller sent."""
+    """A request that is refused. The message holds nothing that the caller sent.
 
-    def __init__(self, code: str, message: str) -> None:
+    Args:
+        code: one of `STATUS`. wait: seconds after which the same again makes sense; 0 says nothing of that.
+    """
+
+    def __init__(self, code: str, message: str, *, wait: int = 0) -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.wait = code, message, wait or (code == "unavailable")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return STATUS[self.code]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that go with it."""
+        return {"Retry-After": str(int(self.wait))} if self.wait else {}
 
 
 def answer(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON answer that no cache keeps."""
-    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     private = {"Cache-Control": "private, no-store", **(headers or {})}
-    return Response(data, status, private, "application/json")
+    return Response(ENCODE(value).encode(), status, private, "application/json")
 
 
-def problem(code: str, message: str) -> Response:
+def problem(error: Problem) -> Response:
     """Return the answer to a request that is refused."""
-    headers = {"Retry-After": "1"} if code == "unavailable" else {}
-    return answer({"error": {"code": code, "message": message}}, status=STATUS[code], headers=headers)
+    return answer(problem_table(error), status=error.status, headers=error.headers)
+
+
+def problem_table(error: Problem) -> dict[str, Any]:
+    """Return what a refusal says."""
+    return {"error": {"code": error.code, "message": error.message}}
 
 
 _CODES = {

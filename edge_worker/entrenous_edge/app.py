@@ -1,41 +1,32 @@
-"""The public routes: OFREP for every OpenFeature client, and our own. Each is a function of a request and the client.
-
-Decisions run where they are asked: they wait for nothing but the store, 5 ms at most. What writes goes to a thread.
-"""
+"""What the public routes work on, and those about a person: choices, rights, segments. What writes goes to a thread."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
 
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from entrenous import Client, Decision, Outcome, Visitor
 from entrenous_consent.signals import gpc_objects
-from entrenous_edge.answers import STATUS, Problem, answer, only, outcome_of, problem, problem_of
+from entrenous_edge.answers import Problem, answer, only, outcome_of, problem_of
 from entrenous_edge.bodies import read_json
-from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, TOKEN_HEADER, VISITOR_HEADER, Door, new_cookie
+from entrenous_edge.bots import is_bot
+from entrenous_edge.calls import Asked
+from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, Door, new_cookie
 from entrenous_edge.metrics import Metrics
-from entrenous_edge.preferences import Preferences
 
-__all__ = ["Worker", "public_app"]
+__all__ = ["Worker"]
 
-_LOG = logging.getLogger("entrenous.edge")
-_MOST_EVENTS = 1000
-_MOST_DECISIONS = 64
 _COOKIE_DAYS = 180
 _NOBODY = Decision(None, "DEFAULT", "consent_missing")
 _MINOR = Decision(None, "DEFAULT", "minor")
-
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+_BOT = Decision(None, "DEFAULT", "bot")
+_UNKNOWN = Decision(None, "ERROR", "unknown_decision")
 
 
 class Worker:
@@ -48,72 +39,9 @@ class Worker:
 
     def __init__(self, client: Client, door: Door, metrics: Metrics, *, clock_by_admin: bool = False) -> None:
         self.client, self.door, self.metrics, self.clock_by_admin = client, door, metrics, clock_by_admin
+        self.draining = False
 
-    # OFREP (OpenFeature Remote Evaluation Protocol 0.2)
-
-    async def flag(self, request: Request) -> Response:
-        """Evaluate one flag."""
-        key = request.path_params["key"]
-
-        def evaluate(identifier: str, context: Mapping[str, Any]) -> Response:
-            if key in self._names():
-                return answer(_evaluated(key, self._decide(request, identifier, key, context)))
-            return answer({"key": key, "errorCode": "FLAG_NOT_FOUND", "errorDetails": "no such decision"}, status=404)
-
-        return await self._evaluate(request, evaluate, key=key)
-
-    async def flags(self, request: Request) -> Response:
-        """Evaluate every flag."""
-
-        def evaluate(identifier: str, context: Mapping[str, Any]) -> Response:
-            found = [_evaluated(key, self._decide(request, identifier, key, context)) for key in self._names()]
-            return answer({"flags": found})
-
-        return await self._evaluate(request, evaluate)
-
-    async def _evaluate(
-        self, request: Request, evaluate: Callable[[str, Mapping[str, Any]], Response], **named: str
-    ) -> Response:
-        """Answer an evaluation, or what OFREP has a code of its own for, beside what is `named`."""
-        self.door.check_key(request)
-        try:
-            identifier, context = self._evaluation(request, await read_json(request))
-        except _FlagProblem as error:
-            return answer({**named, "errorCode": error.code, "errorDetails": error.message}, status=400)
-        except Problem as error:
-            if error.code != "malformed":
-                raise
-            return answer({**named, "errorCode": "PARSE_ERROR", "errorDetails": error.message}, status=400)
-        return evaluate(identifier, context)
-
-    def _evaluation(self, request: Request, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Return who is meant, and what of the context this bundle knows: clients of a page send more."""
-        context = body.get("context", {})
-        if not isinstance(context, Mapping):
-            raise _FlagProblem("INVALID_CONTEXT", "context: expected an object")
-        asking = self.door.asking(request, context.get("targetingKey"))
-        if not asking.identifier:
-            raise _FlagProblem("TARGETING_KEY_MISSING", "context.targetingKey: is missing")
-        known = self.client.context_keys
-        return asking.identifier, {key: value for key, value in context.items() if key in known}
-
-    # Our own
-
-    async def decide(self, request: Request) -> Response:
-        """Answer one or several decisions for one visitor."""
-        self.door.check_key(request)
-        body = await read_json(request)
-        only(body, "decisions", "visitor", "context", "minor")
-        names, context = body.get("decisions"), body.get("context", {})
-        if not isinstance(names, list) or not names or len(names) > _MOST_DECISIONS:
-            raise Problem("malformed", f"decisions: expected 1 to {_MOST_DECISIONS} names")
-        if not all(isinstance(name, str) for name in names) or not isinstance(context, dict):
-            raise Problem("malformed", "decisions: expected names; context: an object")
-        identifier = await self.asking(request, body)
-        found = {name: _told(self._decide(request, identifier, name, context)) for name in names}
-        return answer({"decisions": found})
-
-    async def asking(self, request: Request, body: Mapping[str, Any]) -> str | None:
+    async def asking(self, request: Asked, body: Mapping[str, Any]) -> str | None:
         """Return who asks, or is spoken of; None for a minor, of whom nothing is kept: what was, goes, if it is proven
         who they are. A bare identifier proves nothing, and erases nothing, nor does another site's page."""
         asking, minor = self.door.asking(request, body.get("visitor")), body.get("minor", False)
@@ -123,69 +51,48 @@ class Worker:
             return asking.identifier
         if asking.proven:
             self.door.check_origin(request, asking)
-            await run_in_threadpool(self.client.visitor, asking.identifier, minor=True)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, partial(self.client.visitor, asking.identifier, minor=True))
         return None
 
-    def _decide(self, request: Request, identifier: str | None, name: str, context: Mapping[str, Any]) -> Decision:
+    def seen(self, asked: Asked, identifier: str | None) -> Visitor | Decision:
+        """Return the visitor that a call is about; or, where nothing is to be read or kept, the answer to it: a minor,
+        a bot, nobody, or who objects by their browser."""
         if identifier is None:
-            decision = _MINOR
-        elif not identifier or self.objects(request, identifier):
-            known = name in self._names()
-            decision = _NOBODY if known else Decision(None, "ERROR", "unknown_decision")
-        else:
-            decision = self.client.visitor(identifier).decide(name, None, context)
+            return _MINOR
+        if is_bot(asked.headers.get("user-agent", "")):
+            return _BOT
+        if not identifier or self.objects(asked, identifier):
+            return _NOBODY
+        return self.client.visitor(identifier)
+
+    def decide(self, visitor: Visitor | Decision, name: str, context: Mapping[str, Any]) -> Decision:
+        """Return one decision for whom `seen` found, counted."""
+        return self.counted(visitor if isinstance(visitor, Decision) else visitor.decide(name, None, context), name)
+
+    def counted(self, decision: Decision, name: str) -> Decision:
+        """Return a decision, counted by its reason; that of nobody only where there is such a decision."""
+        if decision is _NOBODY and name not in self.names:
+            decision = _UNKNOWN
         self.metrics.decision(decision.reason)
         return decision
 
-    def _names(self) -> tuple[str, ...]:
-        return tuple(self.client.bundle.decisions) if self.client.bundle else ()
+    @property
+    def names(self) -> Collection[str]:
+        """The decisions of the bundle in force."""
+        bundle = self.client.bundle
+        return bundle.decisions if bundle else ()
 
-    async def events(self, request: Request) -> Response:
-        """Take in events of one visitor, or of several in `batches`."""
-        self.door.check_key(request)
-        body = await read_json(request)
-        only(body, "visitor", "events", "minor", "batches")
-        batches = body.get("batches", [body])
-        if "batches" in body and len(body) > 1:
-            raise Problem("malformed", "batches: stand alone")
-        if not isinstance(batches, list) or not all(isinstance(one, dict) for one in batches):
-            raise Problem("malformed", "batches: expected objects")
-        told = []
-        for batch in batches:
-            only(batch, "visitor", "events", "minor")
-            events = batch.get("events")
-            if not isinstance(events, list) or not events or len(events) > _MOST_EVENTS:
-                raise Problem("malformed", f"events: expected 1 to {_MOST_EVENTS}")
-            told.append((await self.asking(request, batch), events))
-        if sum(len(events) for _, events in told) > _MOST_EVENTS:
-            raise Problem("malformed", f"events: expected at most {_MOST_EVENTS} in all")
-        outcomes = await run_in_threadpool(
-            lambda: [
-                self._observe(visitor, events)
-                if visitor and not self.objects(request, visitor)
-                else [_REFUSED if visitor is not None else _MINORS] * len(events)
-                for visitor, events in told
-            ]
-        )
-        flat = [outcome for some in outcomes for outcome in some]
-        taken = sum(outcome.accepted for outcome in flat)
-        self.metrics.events(taken, len(flat) - taken)
-        if any(outcome.cause == "unavailable" for outcome in flat):
-            raise Problem("unavailable", "the store can't be written now: send these events again")
-        given = [[outcome_of(outcome) for outcome in some] for some in outcomes]
-        return answer({"outcomes": given} if "batches" in body else {"outcomes": given[0]})
-
-    def _observe(self, identifier: str, events: list[Any]) -> list[Outcome]:
-        return self.client.visitor(identifier).observe_all(events)
-
-    def objects(self, request: Request, identifier: str) -> bool:
+    def objects(self, asked: Asked, identifier: str) -> bool:
         """Say whether this visitor objects: their browser does, and no choice of theirs outweighs that."""
-        return _gpc(request) and not self.client.visitor(identifier).chose_over_gpc()
+        return _gpc(asked) and not self.client.visitor(identifier).chose_over_gpc()
 
     async def consent(self, request: Request) -> Response:
         """Take in a whole choice, as one signal. Who comes without cookie and token, and grants something, is given a
         cookie."""
         self.door.check_key(request)
+        if is_bot(request.headers.get("user-agent", "")):
+            raise Problem("forbidden", "a bot makes no choice")
         body = await read_json(request)
         only(body, "choices", "tcf", "gpp", "gpc", "consent_mode", "cmp")
         gpc = _gpc(request)
@@ -328,109 +235,16 @@ class Worker:
         told: dict[str, Any] = {"policy": policy.version, "bundle": bundle.version if bundle else None}
         if self.clock_by_admin:
             told["clock"] = "admin"
-        return answer({"status": "ready" if bundle else "no_bundle", **told}, status=200 if bundle else 503)
-
-
-class _FlagProblem(Exception):
-    """What OFREP has a code of its own for."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
-
-
-def public_app(worker: Worker) -> Starlette:
-    """Return the application of the public port."""
-    preferences = Preferences(worker)
-    routes = [
-        ("/ofrep/v1/evaluate/flags/{key}", worker.flag, ["POST"]),
-        ("/ofrep/v1/evaluate/flags", worker.flags, ["POST"]),
-        ("/v1/decide", worker.decide, ["POST"]),
-        ("/v1/events", worker.events, ["POST"]),
-        ("/v1/consent", worker.consent, ["POST"]),
-        ("/v1/consent", worker.choices, ["GET"]),
-        ("/v1/objection", worker.object, ["POST"]),
-        ("/v1/visitor", worker.export, ["GET"]),
-        ("/v1/visitor", worker.erase, ["DELETE"]),
-        ("/v1/visitor", worker.correct, ["PATCH"]),
-        ("/v1/segments", worker.segments, ["GET"]),
-        ("/v1/triggers", worker.triggers, ["POST"]),
-        ("/v1/recipient", worker.recipient, ["POST"]),
-        ("/v1/preferences", preferences.told, ["GET"]),
-        ("/v1/preferences", preferences.tell, ["POST"]),
-        ("/livez", worker.livez, ["GET"]),
-        ("/readyz", worker.readyz, ["GET"]),
-    ]
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=sorted(worker.door.origins),
-        allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=["authorization", "content-type", "x-api-key", TOKEN_HEADER, VISITOR_HEADER],
-        allow_credentials=True,
-    )
-    return Starlette(
-        routes=[Route(path, guarded(worker.metrics, path, handler), methods=some) for path, handler, some in routes],
-        middleware=[cors] if worker.door.origins else [],
-        exception_handlers={HTTPException: unrouted},
-    )
-
-
-def guarded(metrics: Metrics, route: str, handler: Handler) -> Handler:
-    """Return the handler with every refusal and fault told as an answer, and counted under its route."""
-
-    async def run(request: Request) -> Response:
-        try:
-            given = await handler(request)
-        except Problem as error:
-            given = problem(error.code, error.message)
-        except ClientDisconnect:
-            raise
-        except Exception as error:
-            _LOG.error("a request failed: %s", type(error).__name__)
-            given = problem("fault", "something failed here; the log names the kind of error")
-        metrics.request(route, given.status_code)
-        return given
-
-    return run
-
-
-async def unrouted(_: Request, error: Exception) -> Response:
-    """Answer what no route takes."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    code = next((code for code, known in STATUS.items() if known == status), "fault")
-    return problem(code, "no such route, or not with this method")
+        status = "draining" if self.draining else "ready" if bundle else "no_bundle"
+        return answer({"status": status, **told}, status=200 if status == "ready" else 503)
 
 
 _REFUSED = Outcome(False, "consent_missing")
-_MINORS = Outcome(False, "minor")
 
 
-def _gpc(request: Request) -> bool:
+def _gpc(request: Asked) -> bool:
     """Say whether the browser objects by Global Privacy Control: of several headers, one that does is enough."""
     return any(gpc_objects(value) for value in request.headers.getlist("sec-gpc"))
-
-
-def _told(decision: Decision) -> dict[str, Any]:
-    told: dict[str, Any] = {"value": decision.value, "reason": decision.reason}
-    for name in ("cause", "tranche", "arm"):
-        if value := getattr(decision, name):
-            told[name] = value
-    if decision.payload is not None:
-        told["payload"] = decision.payload
-    if decision.receipt is not None:
-        told["receipt"] = f"{decision.receipt.id:016x}"
-    return told
-
-
-def _evaluated(key: str, decision: Decision) -> dict[str, Any]:
-    """Return an OFREP evaluation; without a value where there is none, so that the caller's own default holds."""
-    told = _told(decision)
-    told.pop("payload", None)
-    metadata: dict[str, str] = {name: told[name] for name in ("cause", "tranche", "receipt") if name in told}
-    if decision.payload_json:
-        metadata["payload"] = decision.payload_json
-    found = {"key": key, "reason": decision.reason, "variant": decision.arm, "metadata": metadata}
-    return found if decision.value is None else {**found, "value": decision.value}
 
 
 def _refusal_remembered() -> Response:

@@ -30,8 +30,10 @@ def token(commands: Commands) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from entrenous_edge.config import read_config  # noqa: PLC0415 — a web server takes a while to import
+    from entrenous_edge.logs import start_logging  # noqa: PLC0415
     from entrenous_edge.serve import serve as run  # noqa: PLC0415
 
+    start_logging()
     run(read_config(arguments.config), lambda text: print(text, flush=True))
     return 0
 

@@ -51,6 +51,9 @@ class EdgeConfig:
         publishable_keys: open decisions and events. allow_origins: pages of other sites that may call.
         webhooks: by message of the policy, where it goes.
         mappings: by name, how rows of imports are read, beside the packaged ones.
+        processes: how many serve the public port, each with an admin port of its own: the first's, the next number, …
+        most_per_second: calls under one publishable key and process, 0 for no bound. drain_seconds: for how long
+            `/readyz` says so before a process that is to end takes no more. tls: certificate and key, None for none.
         clock_by_admin: events and decisions are dated by the admin port, for replays; refused unless both listen here.
     """
 
@@ -74,6 +77,10 @@ class EdgeConfig:
     webhooks: Mapping[str, str]
     mappings: Mapping[str, AnyMapping]
     message_seconds: float
+    processes: int
+    most_per_second: int
+    drain_seconds: float
+    tls: tuple[Path, Path] | None
 
     def client(self, clock: object = None) -> Config:
         """Return what a `Client` of this worker runs on."""
@@ -142,6 +149,10 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         webhooks=_webhooks(top.table("webhooks", {})),
         mappings=_mappings(top.table("mappings", {}), base),
         message_seconds=top.number("message_seconds", 60.0, least=0, most=86_400),
+        processes=top.integer("processes", 1, least=1, most=64),
+        most_per_second=top.integer("most_per_second", 0, least=0, most=1_000_000),
+        drain_seconds=top.number("drain_seconds", 0.0, least=0, most=300),
+        tls=_tls(top.table("tls", {}), base),
     )
     top.close()
     if config.clock_by_admin and not (listen.local and admin.local):
@@ -158,6 +169,17 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
                 "allow_origins", "holds what is no origin", "write scheme and host, as https://shop.example"
             )
     return config
+
+
+def _tls(table: Table, base: Path) -> tuple[Path, Path] | None:
+    if not table.keys():
+        return None
+    certificate, key = base / table.text("certificate"), base / table.text("key")
+    table.close()
+    if not certificate.is_file():
+        raise Missing("is not there", place="tls.certificate", remedy="check the path")
+    _secret(key)
+    return certificate, key
 
 
 def _webhooks(table: Table) -> dict[str, str]:

@@ -11,13 +11,13 @@ import hmac
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
-
-from starlette.requests import Request
 
 from entrenous.tokens import check_token
 from entrenous_consent.errors import Unauthentic
 from entrenous_edge.answers import Problem
+from entrenous_edge.calls import Asked
 
 __all__ = ["COOKIE", "REFUSED_COOKIE", "TOKEN_HEADER", "VISITOR_HEADER", "Asking", "Door"]
 
@@ -27,6 +27,7 @@ REFUSED_COOKIE = "__Host-entrenous-refused"
 TOKEN_HEADER = "entrenous-token"  # noqa: S105 — the name of a header
 VISITOR_HEADER = "entrenous-visitor"
 
+_MOST_SPELLINGS = 256
 _PREFIX = "cookie:"
 _COOKIE_BYTES = 32
 
@@ -43,35 +44,76 @@ class Asking:
 _PROVES_NOTHING = "an identifier proves nothing: send the cookie, or a token of the shop's backend"
 
 
+class _Rate:
+    """So many calls a second, in bursts of as many (a token bucket)."""
+
+    __slots__ = ("_left", "_most", "_since")
+
+    def __init__(self, most: int) -> None:
+        self._most, self._left, self._since = float(most), float(most), monotonic()
+
+    def take(self) -> bool:
+        """Take one, if there is one."""
+        now = monotonic()
+        self._left = min(self._most, self._left + (now - self._since) * self._most)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class Door:
     """Reads what a request says of its sender.
 
     Args:
         keys: publishable keys. token_key: shared with the shop's backend, None for no tokens.
         origins: of pages that may write with a cookie, beside the worker's own. clock: Unix seconds.
+        most_per_second: calls under one key, in bursts of as many; 0 for no bound.
     """
 
     def __init__(
-        self, keys: Collection[str], token_key: bytes | None, origins: Collection[str], clock: Callable[[], int]
+        self,
+        keys: Collection[str],
+        token_key: bytes | None,
+        origins: Collection[str],
+        clock: Callable[[], int],
+        *,
+        most_per_second: int = 0,
     ) -> None:
         self._keys = [key.encode() for key in keys]
+        self._good: dict[str, int] = {}
+        self._rates = [_Rate(most_per_second) for _ in self._keys] if most_per_second else None
         self._token_key, self.origins, self._clock = token_key, frozenset(origins), clock
 
-    def check_key(self, request: Request) -> None:
+    def check_key(self, request: Asked) -> None:
         """Refuse who has no publishable key.
 
         Raises:
-            Problem: `unauthorized`.
+            Problem: `unauthorized`; `too_many` where the key has had its calls.
         """
+        sent = request.headers.get("authorization", "")
+        number = self._good.get(sent)
+        if number is None:
+            number = self._number(request, sent)
+        if self._rates is not None and not self._rates[number].take():
+            raise Problem("too_many", "this key has had its calls of this second: come back", wait=1)
+
+    def _number(self, request: Asked, sent: str) -> int:
+        """Return which key was sent; how a header that holds one is spelt is remembered."""
         given = request.headers.get("x-api-key", "")
-        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        scheme, _, bearer = sent.partition(" ")
         if scheme.lower() == "bearer":
             given = bearer.strip()
         known = [hmac.compare_digest(given.encode("utf-8", "replace"), key) for key in self._keys]
         if not any(known):
             raise Problem("unauthorized", "send a publishable key: Authorization: Bearer …")
+        number = known.index(True)
+        if scheme.lower() == "bearer" and len(self._good) < _MOST_SPELLINGS:
+            self._good[sent] = number
+        return number
 
-    def asking(self, request: Request, stated: Any = None) -> Asking:
+    def asking(self, request: Asked, stated: Any = None) -> Asking:
         """Return who asks: by token, else by cookie, else as `stated` in the body or the header.
 
         Raises:
@@ -89,7 +131,7 @@ class Door:
             raise Problem("malformed", "visitor: expected the visitor's own identifier, as text")
         return Asking(stated, False, False)
 
-    def proven(self, request: Request) -> Asking:
+    def proven(self, request: Asked) -> Asking:
         """Return who asks, if that is proven.
 
         Raises:
@@ -101,7 +143,7 @@ class Door:
         self.check_origin(request, asking)
         return asking
 
-    def refuse_bare(self, request: Request) -> None:
+    def refuse_bare(self, request: Asked) -> None:
         """Refuse an identifier in the header where only who is proven, or nobody, may ask.
 
         Raises:
@@ -110,15 +152,15 @@ class Door:
         if request.headers.get(VISITOR_HEADER) is not None:
             raise Problem("forbidden", _PROVES_NOTHING)
 
-    def check_origin(self, request: Request, asking: Asking) -> None:
+    def check_origin(self, request: Asked, asking: Asking) -> None:
         """Refuse a write that a cookie authorises from a page of another site.
 
         Raises:
             Problem: `forbidden`.
         """
-        if asking.by_cookie and request.method != "GET":
+        if asking.by_cookie and request.scope["method"] != "GET":
             origin = request.headers.get("origin", "")
-            own = f"{request.url.scheme}://{request.headers.get('host', '')}"
+            own = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
             if origin not in self.origins and origin not in (own, own.replace("http://", "https://", 1)):
                 raise Problem("forbidden", "this page's origin may not write; add it to allow_origins")
 

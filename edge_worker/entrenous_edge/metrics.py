@@ -1,75 +1,113 @@
 """Counters for the operator, in Prometheus' text format. No arm, tranche, segment or experiment, and nobody's name.
 
-Counts of consent are told once a minute and in multiples of twenty, so that no single choice shows.
+What a person did or chose (which route, which reason, which choice) is told once a minute and in multiples of twenty,
+so that no single visitor shows, however often this is read. What says how the worker does (answers by class of status,
+how long they took, what failed, which versions serve) is told as it stands.
 """
 
 from __future__ import annotations
 
-import threading
+import os
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 
-__all__ = ["Metrics"]
+__all__ = ["BUCKETS", "STEP", "Metrics"]
 
-_STEP = 20
+STEP = 20
 _SECONDS = 60.0
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+"""Upper ends, in seconds, of what is told of how long answers took."""
+
+Series = Counter[tuple[str, ...]]
+Gauges = Callable[[], Mapping[str, float]]
 
 
 class Metrics:
-    """What happened here since the start.
+    """What happened here since the start. Counted and read on the loop, so that no lock is needed.
 
     Args:
-        timer: seconds, rising.
+        timer: seconds, rising. gauges: asked at every reading; name without prefix to value.
     """
 
-    def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
-        self._timer, self._lock = timer, threading.Lock()
-        self._requests: Counter[tuple[str, int]] = Counter()
-        self._reasons: Counter[str] = Counter()
-        self._events: Counter[str] = Counter()
-        self._consents, self._told, self._since = 0, 0, timer()
+    def __init__(self, timer: Callable[[], float] = time.monotonic, gauges: Gauges = dict) -> None:
+        self._timer, self.gauges = timer, gauges
+        self._routes, self._decisions, self._events, self._choices = Series(), Series(), Series(), Series()
+        self._coarse = {
+            "entrenous_requests_total": (("route", "status"), self._routes),
+            "entrenous_decisions_total": (("reason",), self._decisions),
+            "entrenous_events_total": (("outcome",), self._events),
+            "entrenous_choices_total": ((), self._choices),
+        }
+        self._told: dict[str, Series] = {name: Series() for name in self._coarse}
+        self._since = timer()
+        self._answers, self._faults = Series(), Series()
+        self._took, self._seconds = [0] * (len(BUCKETS) + 1), 0.0
 
-    def request(self, route: str, status: int) -> None:
+    def request(self, route: str, status: int, seconds: float) -> None:
         """Count an answer; `route` is a pattern of ours, never a path that was asked for."""
-        with self._lock:
-            self._requests[route, status] += 1
+        self._routes[route, str(status)] += 1
+        self._answers[(f"{status // 100}xx",)] += 1
+        if status >= 500:
+            self._faults[(route,)] += 1
+        self._took[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds += seconds
 
     def decision(self, reason: str) -> None:
         """Count a decision by its reason."""
-        with self._lock:
-            self._reasons[reason] += 1
+        self._decisions[(reason,)] += 1
 
     def events(self, taken: int, refused: int) -> None:
         """Count events."""
-        with self._lock:
-            self._events["taken"] += taken
-            self._events["refused"] += refused
+        self._events[("taken",)] += taken
+        self._events[("refused",)] += refused
 
     def consent(self) -> None:
         """Count a choice."""
-        with self._lock:
-            self._consents += 1
+        self._choices[()] += 1
 
     def text(self) -> str:
         """Return all counters."""
-        with self._lock:
-            if self._timer() - self._since >= _SECONDS:
-                self._told, self._since = self._consents // _STEP * _STEP, self._timer()
-            lines = ["# TYPE entrenous_requests_total counter"]
-            lines += [
-                f'entrenous_requests_total{{route="{route}",status="{status}"}} {count}'
-                for (route, status), count in sorted(self._requests.items())
-            ]
-            lines.append("# TYPE entrenous_decisions_total counter")
-            lines += [
-                f'entrenous_decisions_total{{reason="{reason}"}} {count}'
-                for reason, count in sorted(self._reasons.items())
-            ]
-            lines.append("# TYPE entrenous_events_total counter")
-            lines += [
-                f'entrenous_events_total{{outcome="{outcome}"}} {count}'
-                for outcome, count in sorted(self._events.items())
-            ]
-            lines += ["# TYPE entrenous_choices_total counter", f"entrenous_choices_total {self._told}"]
+        if self._timer() - self._since >= _SECONDS:
+            self._since = self._timer()
+            for name, (_, counts) in self._coarse.items():
+                self._told[name] = Series({key: n // STEP * STEP for key, n in counts.items() if n >= STEP})
+        lines = [line for name in self._coarse for line in _counter(name, self._coarse[name][0], self._told[name])]
+        lines += _counter("entrenous_answers_total", ("class",), self._answers)
+        lines += _counter("entrenous_faults_total", ("route",), self._faults)
+        lines += self._histogram()
+        for name, value in sorted({**_process(), **self.gauges()}.items()):
+            lines += [f"# TYPE entrenous_{name} gauge", f"entrenous_{name} {int(value)}"]
         return "\n".join(lines) + "\n"
+
+    def _histogram(self) -> Iterator[str]:
+        name, total = "entrenous_answer_seconds", 0
+        yield f"# TYPE {name} histogram"
+        for end, count in zip((*map(str, BUCKETS), "+Inf"), self._took, strict=True):
+            total += count
+            yield f'{name}_bucket{{le="{end}"}} {total}'
+        yield f"{name}_sum {self._seconds:.6f}"
+        yield f"{name}_count {total}"
+
+
+def _counter(name: str, labels: tuple[str, ...], counts: Series) -> Iterator[str]:
+    yield f"# TYPE {name} counter"
+    if not labels:
+        yield f"{name} {counts[()]}"
+        return
+    for key, count in sorted(counts.items()):
+        said = ",".join(f'{label}="{value}"' for label, value in zip(labels, key, strict=True))
+        yield f"{name}{{{said}}} {count}"
+
+
+def _process() -> dict[str, float]:
+    """Return what the system says of this process, where it says so."""
+    found: dict[str, float] = {}
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        found["resident_bytes"] = pages * os.sysconf("SC_PAGE_SIZE")
+        found["open_files"] = len(os.listdir("/proc/self/fd"))
+    return found

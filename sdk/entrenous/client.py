@@ -36,6 +36,7 @@ from entrenous.messages.webhooks import parse_endpoints, send_messages, sending_
 from entrenous.rights import forget_known
 from entrenous.serving import Serving, cause_of
 from entrenous.supply import Supply
+from entrenous.updates.mirror import published
 from entrenous.visitor import Visitor
 from entrenous_consent import audit
 from entrenous_consent.custody import Custody
@@ -349,6 +350,18 @@ class Client:
         entry = audit.entry("access", time=now, subject=b"", detail={"verb": "import"})
         engine.custody.store.transact([Append(audit.log_name(now), entry)], now=now, durable=True)
         return Import(engine, lambda identifier: handle_of(identifier, self._boundary), mapping, dry=dry)
+
+    def stale_in(self) -> int:
+        """Return for how many seconds decisions go on if the publisher is not heard; 0 or less: they do not."""
+        return self._serving.remaining()
+
+    def published(self, name: str) -> bytes | None:
+        """Return a file of the signed repository that serves here, by its name there; None for none.
+
+        Raises:
+            Unavailable: it can't be read.
+        """
+        return published(self._serving.state, name)
 
     def flush(self) -> None:
         """Bring waiting receipts and cap counts to the store now, and switch to what another process has taken from

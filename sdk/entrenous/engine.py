@@ -27,7 +27,8 @@ from entrenous.loop.contributions import HOLDOUT
 from entrenous.loop.enrolment import Enrolment
 from entrenous.opened import Open, Unwatched, Watch
 from entrenous.profile import Cold, Hot, Kept, caps_within, keep_offer
-from entrenous.receipts import Key, Tally, Waiting
+from entrenous.receipts import Waiting
+from entrenous.settling import bring
 from entrenous_consent.custody import Custody
 from entrenous_consent.drawers import Drawer, Standing
 from entrenous_consent.errors import Malformed, Unavailable
@@ -70,8 +71,8 @@ class Engine:
         self._open: dict[bytes, Open] = {}
         self._linked: dict[bytes, set[bytes]] = {}
         self.enrolment = Enrolment(custody, _MOST_OPEN)
-        self._waiting = Waiting(_MOST_OPEN)
-        self._lock = threading.Lock()
+        self.waiting = Waiting(_MOST_OPEN)
+        self.lock = threading.Lock()
         self._writing = tuple(threading.Lock() for _ in range(_WRITERS))
         self._ids = itertools.count(int.from_bytes(os.urandom(7), "big"))
 
@@ -137,7 +138,7 @@ class Engine:
         route, ends = scored.route, 0
         cap = route.cap
         fresh = result.counts and result.basis.cause != "kept"
-        with self._lock:
+        with self.lock:
             if cap is not None and fresh:
                 if seen.counted[route.name] >= cap.decisions:
                     result, fresh = route.capped[scored.tranche], False
@@ -152,7 +153,7 @@ class Engine:
             key = (handle, seen.generation, route.purpose)
             counted, keep_days = route.counted if fresh else "", cap.days if cap else 1
             if seen.generation:  # of who made no choice nothing waits either
-                self._waiting.note(key, receipt, counted=counted, keep_days=keep_days, kept_until=ends)
+                self.waiting.note(key, receipt, counted=counted, keep_days=keep_days, kept_until=ends)
         value, payload = result.value, result.payload
         return Decision(value, basis.reason, basis.cause, basis.tranche, receipt, payload, scored.margin, scored)
 
@@ -200,22 +201,24 @@ class Engine:
         All records of one visitor and consent share one count, so that two threads that opened one each count together.
         """
         while True:
-            arrivals = self._waiting.arrivals(handle)
+            arrivals = self.waiting.arrivals(handle)
             seen = self._read(handle, now, device)
-            with self._lock:
-                if self._waiting.arrivals(handle) != arrivals:
+            with self.lock:
+                if self.waiting.arrivals(handle) != arrivals:
                     continue
                 for name in seen.counted:
                     route = seen.routes[name]
                     if route is not None and route.cap is not None:
                         key = (handle, seen.generation, route.purpose)
-                        seen.counted[name] += self._waiting.counted(key, route.counted, days=route.cap.days, now=now)
+                        seen.counted[name] += self.waiting.counted(key, route.counted, days=route.cap.days, now=now)
                 for name, route in seen.routes.items():
                     if route is not None and route.kept:
-                        waiting = self._waiting.kept((handle, seen.generation, route.purpose))
+                        waiting = self.waiting.kept((handle, seen.generation, route.purpose))
                         if (promised := waiting.get(name)) is not None:
                             keep_offer(seen.kept, name, *promised)
-                for before in self._opened(handle):
+                keys = [(handle, seen.generation, purpose) for purpose in seen.active.purposes]
+                seen.unsure = any(self.waiting.on_its_way(key) for key in keys)
+                for before in self.opened(handle):
                     if seen.continues(before):
                         before.counted.update(seen.counted)
                         before.kept.update(seen.kept)
@@ -229,7 +232,7 @@ class Engine:
                 self._open[opened_as] = seen
             return seen
 
-    def _opened(self, handle: bytes) -> list[Open]:
+    def opened(self, handle: bytes) -> list[Open]:
         """Return the open records of one visitor: their own, and one for each device they signed in on."""
         keys = (handle, *self._linked.get(handle, ()))
         return [self._open[key] for key in keys if key in self._open]
@@ -282,6 +285,7 @@ class Engine:
             kept=kept,
             trials=self.enrolment.missing(handle, active, standing) if self.crowd and routes else {},
             stale=stale,
+            unsure=False,
         )
 
     def _until(self, standing: Standing | None, active: Active, granted: frozenset[str], now: int, left: int) -> int:
@@ -359,7 +363,7 @@ class Engine:
         all others are done.
         """
         now = self.clock()
-        with self._lock:
+        with self.lock:
             idle = [key for key, seen in self._open.items() if abs(now - seen.used) > _IDLE_SECONDS]
             for key in idle:
                 del self._open[key]
@@ -370,55 +374,8 @@ class Engine:
         self.bring(now)
 
     def bring(self, now: int, handle: bytes | None = None) -> None:
-        """Bring what waits, of one visitor or of all, to the store. The first that it can't take now ends the round:
-        each try may wait a second, and the others would find it no better. That one goes last the next time."""
-        with self._lock:
-            leaving = self._waiting.leave(handle)
-        faults: list[Exception] = []
-        try:
-            for key in list(leaving):
-                try:
-                    self._settle(key, leaving[key], now)
-                except Unavailable:
-                    leaving[key] = leaving.pop(key)
-                    break
-                except Exception as error:
-                    faults.append(error)
-                del leaving[key]
-                self._arrived(key, written=True)
-        finally:
-            for key in leaving:
-                self._arrived(key, written=False)
-        if faults:
-            raise faults[0]
-
-    def _arrived(self, key: Key, *, written: bool) -> None:
-        """Let go of a tally, and have its visitor counted anew: who looked a moment ago may have counted it twice."""
-        with self._lock:
-            self._waiting.arrived(key, written=written)
-            for seen in self._opened(key[0]):
-                seen.until = seen.since
-
-    def _settle(self, key: Key, tally: Tally, now: int) -> None:
-        """Write one tally into its profile; nothing happens if the consent it was made under has moved on."""
-        handle, generation, purpose = key
-        with self.writing(handle):
-            for _ in range(_TRIES):
-                active = self.active
-                standing = self.custody.standing(handle, active.policy, now)
-                if standing is None or standing.generation != generation:
-                    return
-                if purpose not in active.retention_days:
-                    return  # no bundle in force says how long this may be kept
-                changed = []
-                for drawer in self.custody.drawers(handle, standing, [purpose], now, cold=True):
-                    hot, cold = Hot.unpack(drawer.hot), Cold.unpack(drawer.cold, now)
-                    tally.settle(hot, cold, now)
-                    drawer.hot, drawer.cold = hot.pack(), cold.pack()
-                    changed.append((drawer, self.expires(active, standing, purpose, now)))
-                if not changed or self.custody.save(handle, standing, changed, now) != "conflict":
-                    return
-        raise Unavailable("keeps changing under these receipts", place="store")
+        """Bring what waits, of one visitor or of all, to the store (`entrenous.settling`)."""
+        bring(self, now, handle)
 
     def expires(self, active: Active, standing: Standing, purpose: str, now: int) -> int:
         """Return until when a record of this purpose that is written now may be kept."""
@@ -480,8 +437,8 @@ class Engine:
         return self.custody.erase(handle, self.active.policy, self.clock())
 
     def _forget(self, handle: bytes) -> None:
-        with self._lock:
-            self._waiting.forget(handle)
+        with self.lock:
+            self.waiting.forget(handle)
             for key in (handle, *self._linked.pop(handle, ())):
                 self._open.pop(key, None)
         self.enrolment.forget(handle)
@@ -489,7 +446,7 @@ class Engine:
     def orphan(self) -> None:
         """Answer nothing from here on: in a forked child, files and what waits are the parent's, and a lock that
         another thread held at the fork is never released."""
-        self._lock, self._open, self._linked, self._waiting = threading.Lock(), {}, {}, Waiting(_MOST_OPEN)
+        self.lock, self._open, self._linked, self.waiting = threading.Lock(), {}, {}, Waiting(_MOST_OPEN)
         self.clock = _orphaned
 
 

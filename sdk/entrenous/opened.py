@@ -37,7 +37,10 @@ class Unwatched:
 
 @dataclass(slots=True, kw_only=True)
 class Open:
-    """A visitor as decisions see them, while nothing says otherwise; `stale` ones are never kept."""
+    """A visitor as decisions see them, while nothing says otherwise; `stale` ones are never kept.
+
+    `unsure`: opened while counts of theirs were on their way to the store; those may be in twice.
+    """
 
     withdrawals: int
     shard: int
@@ -55,6 +58,7 @@ class Open:
     kept: Kept
     trials: dict[str, Trial]
     stale: bool
+    unsure: bool
 
     def continues(self, before: Open) -> bool:
         """Say whether counts and offers of an earlier record go on in this one: its consent is the same, and no

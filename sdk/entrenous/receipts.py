@@ -116,6 +116,10 @@ class Waiting:
         if later is not None or len(self._now) < self._most:
             self._now[key] = tally
 
+    def on_its_way(self, key: Key) -> bool:
+        """Say whether a tally left and has not arrived."""
+        return key in self._leaving
+
     def arrivals(self, handle: bytes) -> int:
         """Return a number that changes when a tally of this visitor arrives (or one of the few who share two bytes).
 

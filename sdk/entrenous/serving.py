@@ -17,7 +17,7 @@ from entrenous.active import Active, activate
 from entrenous.decision import Outcome
 from entrenous.engine import Engine
 from entrenous.supply import Supply
-from entrenous.updates.retained import Busy, Found
+from entrenous.updates.retained import Busy, Found, State
 from entrenous.updates.verify import check_bundle
 from entrenous_consent.custody import Custody
 from entrenous_consent.errors import Forbidden, Malformed, Missing, Refusal, Unauthentic
@@ -93,6 +93,11 @@ class Serving:
     def policy(self) -> PrivacyPolicy:
         """The policy in force."""
         return self.engine.active.policy
+
+    @property
+    def state(self) -> State:
+        """What the updater keeps on disk."""
+        return self._supply.state
 
     # On the visitor's path
 

@@ -152,7 +152,7 @@ def test_a_withdrawal_leaves_nothing_open_and_nothing_waiting(client, agreed, as
     agreed.consent({"history": True})
     engine = client._engine
     assert agreed._handle not in engine._open
-    assert engine._waiting.leave() == {}
+    assert engine.waiting.leave() == {}
 
 
 def test_no_bucket_is_computed_for_who_refused_to_be_measured(client, ask, monkeypatch):

@@ -62,7 +62,7 @@ def test_they_are_drawn_for_nothing_and_counted_for_nothing_even_in_memory(shop:
     client = opened(shop, purpose="moment", experiment=experiment, cap=Cap(decisions=1, days=30))
     answers = [client.visitor(f"stranger {i}").decide("home", "fallback") for i in range(40) for _ in range(3)]
     assert {(one.value, one.cause) for one in answers} == {("evening", "contextual")}
-    assert client._engine._waiting.leave() == {}
+    assert client._engine.waiting.leave() == {}
     for seen in client._engine._open.values():
         assert (seen.draws, seen.kept, dict(seen.counted)) == ({}, {}, {})
 

@@ -279,7 +279,9 @@ def test_metrics_name_no_arm_and_move_consents_in_twenties(worker):
     for word in ("ten_off", "cold", "promotion", "ada"):
         assert word not in text
     assert "entrenous_choices_total 0" in text
-    assert 'entrenous_decisions_total{reason="DEFAULT"}' in text
+    assert "entrenous_decisions_total{" not in text, "what a visitor did is told by the minute, in twenties"
+    assert 'entrenous_answers_total{class="2xx"}' in text
+    assert "entrenous_bundle_version 1" in text
 
 
 def test_personalised_answers_are_kept_by_no_cache(worker):

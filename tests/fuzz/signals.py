@@ -25,7 +25,7 @@ from tests.signals import BANNER, GPP, NOW, TCF, VENDOR, policy
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.signals import read_signal
 from entrenous_edge.answers import Problem
-from entrenous_edge.bodies import parse_json
+from entrenous_edge.calls import parse_json
 
 POLICY = policy()
 PURPOSES = {

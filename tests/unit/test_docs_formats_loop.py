@@ -32,6 +32,7 @@ from tests.unit.test_reports import made
 from tests.worker import ADMIN, TOKEN_KEY, configure
 
 from entrenous import Client
+from entrenous.decisions.why import LANGUAGES
 from entrenous.loop.contributions import Contribution, pack_contributions
 from entrenous.loop.ledger import Account, Ledger
 from entrenous.loop.reports import encode_report, read_report
@@ -39,11 +40,17 @@ from entrenous.messages.sending import CONTENT_TYPE, SIGNATURE, HttpSink, signed
 from entrenous_consent.pending import label, labelled
 from entrenous_edge.admin import SetClock, admin_app
 from entrenous_edge.answers import STATUS
-from entrenous_edge.app import Worker, public_app
+from entrenous_edge.app import Worker
+from entrenous_edge.bots import BOT_WORDS
 from entrenous_edge.config import EdgeConfig, read_config
+from entrenous_edge.deciding import _WANTED, Deciding
 from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, TOKEN_HEADER, VISITOR_HEADER, Door
 from entrenous_edge.metrics import Metrics
+from entrenous_edge.openapi import document
 from entrenous_edge.preferences import Preferences
+from entrenous_edge.protocol import HEADER_BYTES, HEADER_LINES
+from entrenous_edge.public import MOST_CALLS, public_app
+from entrenous_edge.taking import Taking
 from entrenous_evaluation import collector
 from entrenous_evaluation.answer import parse_costs
 from entrenous_evaluation.collector import CollectorConfig, collector_app, read_collector_config
@@ -222,7 +229,7 @@ def test_every_key_of_the_workers_configuration_is_described(edge: Path, asked: 
     assert_described(WORKER, asked)
     assert rows(WORKER).keys() == keys_of(asked)
     # A document holds no address, so that the example has none to send reports or messages to.
-    assert keys_of(asked) - {call.key for call in asked if call.present} == {"collector", "mappings", "webhooks"}
+    assert keys_of(asked) - {call.key for call in asked if call.present} == {"collector", "mappings", "tls", "webhooks"}
     assert config.token_key == TOKEN_KEY
 
 
@@ -237,7 +244,7 @@ def test_the_worker_of_these_tests_is_configured_by_what_is_described(tmp_path: 
 def test_the_defaults_of_the_workers_configuration_are_those_of_the_code(edge: Path, asked: list[Asked]):
     read_config(edge)
     defaults = {call.key: call.default for call in asked if call.getter in ("number", "choice")}
-    assert defaults.keys() == {"clock", "refresh_seconds", "release_seconds", "message_seconds"}
+    assert defaults.keys() == {"clock", "refresh_seconds", "release_seconds", "message_seconds", "drain_seconds"}
     for key, default in defaults.items():
         said = f"`{default}`" if isinstance(default, str) else f"{default:g}"
         assert any(f"optional, {said} by default" in line for line in rows(WORKER)[key])
@@ -252,7 +259,7 @@ def test_every_key_of_the_configuration_reaches_the_worker():
     parsed = {one.name for one in fields(EdgeConfig)}
     renamed = {"admin_token_file": "admin_token", "token_key_file": "token_key", "clock": "clock_by_admin"}
     shown = {renamed.get(key, key) for key in tomllib.loads(block("toml edge"))} - {"format"}
-    assert shown == parsed - {"collector", "mappings", "webhooks"}
+    assert shown == parsed - {"collector", "mappings", "tls", "webhooks"}
 
 
 def test_every_key_of_the_collectors_configuration_is_described(tmp_path: Path, asked: list[Asked]):
@@ -323,7 +330,22 @@ def test_only_the_two_of_health_open_without_a_key():
     app = public_app(a_worker(["pk_test_0123456789abcdef"]))
     asked = [route.split(" ") for route in routes_of(app)]
     opened = {path for method, path in asked if status_of(app, method, path) != 401}
-    assert opened == set(re.findall(r"`(/\w+)`", next(line for line in HTTP.splitlines() if "are open." in line)))
+    assert opened == set(re.findall(r"`(/[^`]+)`", next(line for line in HTTP.splitlines() if "are open." in line)))
+
+
+def test_the_rule_for_bots_and_the_bounds_of_a_call_are_stated():
+    said = next(part for part in HTTP.split("\n\n") if part.startswith("**Bots.**"))
+    assert set(re.findall(r"`(\w+)`", said)) - {"cubot"} == {*BOT_WORDS}
+    assert f"more than {HEADER_LINES} headers, or {HEADER_BYTES:,} bytes" in HTTP
+    assert f"At most {MOST_CALLS} calls wait" in HTTP
+
+
+def test_the_description_for_programs_names_every_route():
+    described = {
+        f"{method.upper()} {path}" for path, operations in document()["paths"].items() for method in operations
+    }
+    served = {one.replace("{name:path}", "{name}") for one in routes_of(public_app(a_worker()))}
+    assert described == served
 
 
 def test_the_headers_and_cookies_of_the_worker_are_named():
@@ -336,15 +358,18 @@ def test_the_headers_and_cookies_of_the_worker_are_named():
 _ROUTES = {"tell": "preferences"}
 
 
-@pytest.mark.parametrize("handler", [Worker.decide, Worker.events, Worker.consent, Preferences.tell])
+@pytest.mark.parametrize(
+    "handler",
+    [Deciding.decide, Deciding.recommend, Deciding.why, Taking.events, Worker.consent, Preferences.tell],
+)
 def test_every_key_of_a_body_is_described(handler: Callable[..., Any]):
     known = {
         key
         for call in re.findall(r"\bonly\(\w+, ([^)]*)\)", inspect.getsource(handler))
-        for key in re.findall(r'"(\w+)"', call)
+        for key in (re.findall(r'"(\w+)"', call) + (list(_WANTED) if "_WANTED" in call else []))
     }
     (row,) = subsection(HTTP, "| route | body")[f"POST /v1/{_ROUTES.get(handler.__name__, handler.__name__)}"]
-    assert known == set(re.findall(r"`(\w+)`", row.split(" | ")[1]))
+    assert known == set(re.findall(r"`(\w+)`", row.split(" | ")[1])) - {*LANGUAGES}
     assert known - {"batches"} <= subsection(HTTP, "| key | type").keys()
 
 
@@ -354,15 +379,15 @@ def test_the_limits_of_the_loop_are_stated():
         "MOST_BYTES",
         "REPORT_LIMIT",
         "_MOST_CELLS",
-        "_MOST_DECISIONS",
-        "_MOST_EVENTS",
+        "MOST_DECISIONS",
+        "MOST_EVENTS",
         "_MOST_LINES",
         "_MOST_ORDERS",
     }
     values = {param.values[2]: f"{param.values[0]:,}" for param in _limits()}
     assert f"at most {values['MOST_BYTES']} bytes" in HTTP
-    assert f"array of 1 to {values['_MOST_DECISIONS']} texts" in HTTP
-    assert f"at most {values['_MOST_EVENTS']} in all" in HTTP
+    assert f"array of 1 to {values['MOST_DECISIONS']} texts" in HTTP
+    assert f"at most {values['MOST_EVENTS']} in all" in HTTP
     assert f"{values['_COOKIE_DAYS']} days" in HTTP
     assert f"at most {values['REPORT_LIMIT']} bytes" in REPORT
     assert f"more than {values['REPORT_LIMIT']} bytes" in ON_ITS_WAY

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tests.shop import NOON
 
+from entrenous import settling
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.decisions.form import Experiment, Pattern
 from entrenous.features import Feature, parse_feature
@@ -134,7 +135,7 @@ def test_choices_erasures_and_flushes_side_by_side_raise_nothing(shop, hasty, ca
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
     client._engine.flush()
-    waiting = client._engine._waiting
+    waiting = client._engine.waiting
     assert waiting.leave() == {}
     assert not waiting._leaving
     assert caplog.text == ""
@@ -290,21 +291,53 @@ def test_a_store_out_of_reach_is_tried_once_a_flush(shop, client, monkeypatch):
     assert tried[0] != tried[1], "one visitor does not stand in the way of the others for ever"
     monkeypatch.undo()
     client.flush()
-    assert client._engine._waiting.leave() == {}
+    assert client._engine.waiting.leave() == {}
+
+
+def test_a_flush_of_our_own_opens_nobody_anew_and_anothers_write_does(shop, client, agreed, monkeypatch):
+    given(agreed, 1)
+    opened = client._engine._open[agreed._handle]
+    client.flush()
+    given(agreed, 1)
+    assert client._engine._open[agreed._handle] is opened, "what was written is what it holds already"
+    elsewhere = shop.open_as_is()
+    elsewhere.visitor("customer-42").observe("view_item", category="boots")
+    given(agreed, 1)
+    assert client._engine._open[agreed._handle] is not opened
+    assert held(agreed)["features"]["visit_views_7d"] == 1
+
+
+def test_who_is_opened_while_their_counts_are_on_their_way_is_counted_anew(shop, monkeypatch):
+    cap_at(shop, 3)
+    client = shop.open()
+    visitor = agreeing(client)
+    assert given(visitor, 1) == [""]
+    original = client._engine.custody.save
+
+    def opened_meanwhile(*given_, **named):
+        verdict = original(*given_, **named)
+        client._engine._open.clear()
+        client._engine.open(visitor._handle, shop.clock(), None)  # stored by now, and still on its way: counted twice
+        return verdict
+
+    monkeypatch.setattr(client._engine.custody, "save", opened_meanwhile)
+    client.flush()
+    monkeypatch.undo()
+    assert given(visitor, 3) == ["", "", "capped"]
 
 
 def test_an_export_does_not_fail_for_another_visitors_damaged_record(client, agreed, monkeypatch):
     other = agreeing(client, "customer-43")
     given(agreed, 1)
     given(other, 1)
-    original = client._engine._settle
+    original = settling.settle
 
-    def damaged(key, tally, now):
+    def damaged(engine, key, tally, now):
         if key[0] == other._handle:
             raise Malformed("is not a hot record", place="hot record")
-        original(key, tally, now)
+        original(engine, key, tally, now)
 
-    monkeypatch.setattr(client._engine, "_settle", damaged)
+    monkeypatch.setattr(settling, "settle", damaged)
     assert len(held(agreed)["receipts"]) == 1
 
 
@@ -324,10 +357,10 @@ def test_a_withdrawal_is_taken_though_what_waits_cannot_be_written(client, agree
     def refused(*_):
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(client._engine, "_settle", refused)
+    monkeypatch.setattr(settling, "settle", refused)
     assert agreed.consent({}).accepted
     assert agreed._handle not in client._engine._open
-    assert client._engine._waiting.leave() == {}
+    assert client._engine.waiting.leave() == {}
 
 
 # The clock
@@ -670,7 +703,7 @@ def test_open_records_that_lie_idle_are_dropped_at_a_flush(shop, client, agreed)
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_answers_defaults_and_touches_nothing_of_its_parents(shop, client, agreed):
     given(agreed, 1)
-    client._engine._lock.acquire()
+    client._engine.lock.acquire()
     before = shop.files()
     child = os.fork()
     if not child:
@@ -684,7 +717,7 @@ def test_a_forked_child_answers_defaults_and_touches_nothing_of_its_parents(shop
         finally:
             os._exit(failed)
     _, status = os.waitpid(child, 0)
-    client._engine._lock.release()
+    client._engine.lock.release()
     assert status == 0
     assert shop.files() == before
     assert len(held(agreed)["receipts"]) == 1
