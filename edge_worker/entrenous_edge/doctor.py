@@ -53,6 +53,9 @@ def examine(path: Path, now: int | None = None) -> list[Finding]:
         config = read_config(path)
     except Refusal as error:
         return [mend("config", error.what, error.place, error.remedy)]
+    except OSError as error:
+        remedy = "check the owner and mode of it and of the directories above, and as whom this runs"
+        return [mend("config", f"can't be read ({type(error).__name__})", path, remedy)]
     return [ok("config", "is read, and its secrets are their owner's alone", path), *_findings(config, now)]
 
 

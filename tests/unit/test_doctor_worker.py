@@ -132,6 +132,15 @@ def test_a_secret_that_others_may_read_and_one_that_is_gone(path: Path):
     assert "shop.key: is not there" in the(said(path, "mend"), "config")
 
 
+def test_a_configuration_that_may_not_be_read(path: Path, monkeypatch):
+    def refused(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("entrenous_edge.doctor.read_config", refused)
+    (found,) = examine(path)
+    assert (found.verdict, found.what) == ("mend", "can't be read (PermissionError)")
+
+
 def test_a_key_that_the_documents_print_is_warned_of(path: Path):
     assert "holds a key that the documents print" in "".join(said(path, "warn"))
 
