@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
@@ -23,3 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code."""
     with patch("entrenous.cli.entry_points", declared), patch("entrenous.doctor.entry_points", declared):
         return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Callable
@@ -390,3 +391,22 @@ def test_a_fault_in_one_check_is_told_without_its_words_and_stops_no_other(error
     (found,) = told("store", check)
     assert found.verdict == "mend"
     assert "customer-42" not in str(found)
+
+
+def test_the_checks_and_keys_that_formats_names_are_those_there_are(path: Path):
+    formats = (Path(__file__).parents[2] / "docs" / "formats.md").read_text("utf-8")
+    section = formats.partition("## Findings of doctor\n")[2].partition("\n## ")[0]
+    (row,) = [line for line in section.splitlines() if line.startswith("| `check`")]
+    named = set(re.findall(r"`(\w+)`", row)) - {"check"}
+    rooms = Path(__file__).parents[2] / "edge_worker" / "entrenous_edge"
+    code = "".join((rooms / f"{name}.py").read_text("utf-8") for name in ("doctor", "doors", "holdings", "host"))
+    told_in_code = set(re.findall(r'(?:ok|warn|mend)\(\s*"(\w+)"', code)) | {"state", "keys", "listen", "admin"}
+    assert named == told_in_code
+    assert {one.check for one in examine(path, NOON)} <= named
+    keys = {
+        word
+        for line in section.splitlines()
+        if line.startswith("| `")
+        for word in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert keys == set(Finding.__dataclass_fields__)
