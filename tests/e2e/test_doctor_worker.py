@@ -56,7 +56,8 @@ def test_it_sees_the_worker_and_changes_nothing_of_its(worker: Running, capsys):
     found = examined(worker, capsys)
     assert [one for one in found if one["verdict"] == "mend"] == []
     said = {one["check"]: one["what"] for one in found if one["verdict"] == "ok"}
-    assert said["listen"] == "is a worker's that runs: ready, policy 1, bundle 1"
+    serves = worker.ask("GET", "/readyz").json["bundle"]
+    assert said["listen"] == f"is a worker's that runs: ready, policy 1, bundle {serves}"
     assert said["admin"] == "is a worker's that runs, and this token opens it"
     assert {one: one.read_bytes() for one in kept} == kept
     assert {one for name in folders for one in (worker.home / name).rglob("*")} == names

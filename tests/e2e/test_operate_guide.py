@@ -206,11 +206,10 @@ def test_the_publisher_serves_garbage(shop: Shop):
 
 def test_the_bundle_expired(shop: Shop, capsys):
     bundle = read_bundle(shop.bundle.read_bytes())
-    ends = int(time.time()) + 12
+    ends = int(time.time()) + 4
     shop.bundle.write_bytes(encode_bundle(replace(bundle.manifest, expires=ends), bundle.models))
     with running(shop) as worker:
         worker.consent("ada", ALL)
-        assert worker.decide("ada")["reason"] in ("TARGETING_MATCH", "SPLIT")
         while worker.ask("GET", "/readyz").status == 200:
             assert time.time() < ends + 20
             time.sleep(0.2)

@@ -7,8 +7,12 @@ import os
 import re
 import socket
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -352,6 +356,31 @@ def test_a_clock_set_back_and_one_that_ran_ahead(path: Path):
     assert "before the keyring's newest generation" in "".join(said(path, "mend"))
 
 
+class Publisher(SimpleHTTPRequestHandler):
+    """A web server whose clock is some seconds off."""
+
+    ahead = 0
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(time.time() + self.ahead if timestamp is None else timestamp)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("ahead", "words"), [(0, ""), (900, "s behind the publisher's"), (-900, "s ahead of")])
+def test_a_clock_that_is_not_the_web_servers(tmp_path: Path, ahead: int, words: str):
+    shop = Shop(tmp_path, Clock(int(time.time())))
+    handler = partial(type("Off", (Publisher,), {"ahead": ahead}), directory=str(shop.repository))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        path = configure(shop, source=f"http://127.0.0.1:{server.server_port}")
+        found = [one for one in examine(path) if one.verdict == "mend"]
+        server.shutdown()
+    assert [one.check for one in found] == (["clock"] if words else [])
+    assert all(words in one.what for one in found)
+
+
 # Ports and collector
 
 
@@ -361,6 +390,26 @@ def test_a_port_that_something_else_holds(path: Path):
         taken.settimeout(0.01)
         found = next(ports(config))
     assert (found.verdict, found.what) == ("mend", "is held by something else")
+
+
+def test_the_admin_token_is_shown_to_nobody_but_a_worker(path: Path):
+    """Whoever else has its port is asked without it first."""
+    heard: list[bytes] = []
+
+    def listen(taken: socket.socket) -> None:
+        with taken.accept()[0] as connection:
+            heard.append(connection.recv(4096))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        thread = threading.Thread(target=listen, args=(taken,))
+        thread.start()
+        config = replace(read_config(path), admin=Address("127.0.0.1", taken.getsockname()[1]))
+        found = [one for one in ports(config) if one.check == "admin"]
+        thread.join()
+    assert [one.what for one in found] == ["is held by something else"]
+    assert b"GET /metrics" in heard[0]
+    assert b"uthorization" not in heard[0]
 
 
 def test_ports_that_others_reach_are_warned_of(path: Path):
