@@ -235,7 +235,9 @@ class Worker:
         told: dict[str, Any] = {"policy": policy.version, "bundle": bundle.version if bundle else None}
         if self.clock_by_admin:
             told["clock"] = "admin"
-        status = "draining" if self.draining else "ready" if bundle else "no_bundle"
+        status = "ready" if bundle else "no_bundle"
+        if self.draining or (bundle and self.client.stale_in() <= 0):
+            status = "draining" if self.draining else "stale"
         return answer({"status": status, **told}, status=200 if status == "ready" else 503)
 
 

@@ -109,9 +109,10 @@ def read_config(path: Path) -> EdgeConfig:
         Missing: there is no such file, or a secret's file. Malformed: an unknown or missing key, or a value that can't
             be. Unavailable: a secret that others may read.
     """
-    if not path.is_file():
+    with reaching(path):
+        data = path.read_bytes() if path.is_file() else None
+    if data is None:
         raise Missing("is not there", place=str(path), remedy="check --config")
-    data = path.read_bytes()
     if len(data) > _LIMIT:
         raise Malformed(f"is longer than {_LIMIT} bytes", place=path.name, remedy="shorten it")
     try:
