@@ -24,6 +24,7 @@ from entrenous_edge.answers import STATUS, Problem, answer, only, outcome_of, pr
 from entrenous_edge.bodies import read_json
 from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, TOKEN_HEADER, VISITOR_HEADER, Door, new_cookie
 from entrenous_edge.metrics import Metrics
+from entrenous_edge.pages import page_routes
 from entrenous_edge.preferences import Preferences
 
 __all__ = ["Worker", "public_app"]
@@ -339,7 +340,7 @@ class _FlagProblem(Exception):
         self.code, self.message = code, message
 
 
-def public_app(worker: Worker) -> Starlette:
+def public_app(worker: Worker, theme: bytes = b"") -> Starlette:
     """Return the application of the public port."""
     preferences = Preferences(worker)
     routes = [
@@ -358,6 +359,7 @@ def public_app(worker: Worker) -> Starlette:
         ("/v1/recipient", worker.recipient, ["POST"]),
         ("/v1/preferences", preferences.told, ["GET"]),
         ("/v1/preferences", preferences.tell, ["POST"]),
+        *page_routes(worker, theme),
         ("/livez", worker.livez, ["GET"]),
         ("/readyz", worker.readyz, ["GET"]),
     ]

@@ -24,6 +24,7 @@ from entrenous_consent.providers import KeyProvider, provider_of
 __all__ = ["Address", "EdgeConfig", "read_config"]
 
 _LIMIT = 1 << 16
+_MOST_THEME_BYTES = 64 << 10
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -51,6 +52,7 @@ class EdgeConfig:
         publishable_keys: open decisions and events. allow_origins: pages of other sites that may call.
         webhooks: by message of the policy, where it goes.
         mappings: by name, how rows of imports are read, beside the packaged ones.
+        theme: a stylesheet of the shop's for the preference page, empty for none.
         clock_by_admin: events and decisions are dated by the admin port, for replays; refused unless both listen here.
     """
 
@@ -74,6 +76,7 @@ class EdgeConfig:
     webhooks: Mapping[str, str]
     mappings: Mapping[str, AnyMapping]
     message_seconds: float
+    theme: bytes
 
     def client(self, clock: object = None) -> Config:
         """Return what a `Client` of this worker runs on."""
@@ -142,6 +145,7 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         webhooks=_webhooks(top.table("webhooks", {})),
         mappings=_mappings(top.table("mappings", {}), base),
         message_seconds=top.number("message_seconds", 60.0, least=0, most=86_400),
+        theme=_theme(top, base),
     )
     top.close()
     if config.clock_by_admin and not (listen.local and admin.local):
@@ -174,6 +178,22 @@ def _mappings(table: Table, base: Path) -> dict[str, AnyMapping]:
         if not path.is_file():
             raise Missing("is not there", place=f"mappings.{name}", remedy="check the path")
     return {name: parse_mapping(path.read_bytes(), place=f"mappings.{name}") for name, path in found.items()}
+
+
+def _theme(top: Table, base: Path) -> bytes:
+    named = top.text("theme", "")
+    if not named:
+        return b""
+    if not (base / named).is_file():
+        raise Missing("is not there", place="theme", remedy="check the path")
+    style = (base / named).read_bytes()
+    if len(style) > _MOST_THEME_BYTES:
+        raise top.refuse("theme", f"is longer than {_MOST_THEME_BYTES} bytes", "shorten it")
+    try:
+        style.decode("utf-8")
+    except ValueError as error:
+        raise top.refuse("theme", "is not UTF-8", "save it as UTF-8") from error
+    return style
 
 
 def _address(top: Table, key: str) -> Address:

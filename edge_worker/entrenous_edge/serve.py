@@ -49,7 +49,7 @@ def serve(config: EdgeConfig, say: Callable[[str], None]) -> None:
         worker = Worker(client, door, Metrics(), clock_by_admin=clock is not None)
         say(f"serving on {_spoken(public)}, admin on {_spoken(admin)}")
         operated = admin_app(worker, config.admin_token, clock, config.mappings)
-        uvloop.run(_run([(public_app(worker), public), (operated, admin)]))
+        uvloop.run(_run([(public_app(worker, config.theme), public), (operated, admin)]))
 
 
 def _bound(address: Address) -> socket.socket:
