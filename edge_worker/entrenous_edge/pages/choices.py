@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from entrenous_consent.dpo.taxonomy import Taxonomy, load_taxonomy
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_edge.pages.parts import form, hidden, section
@@ -63,7 +61,7 @@ def _status(w: Writer, seen: Seen) -> Html:
         return w.p("choice.refused" if seen.refused and not seen.known else "choice.none")
     day, until = (w.day(one) for one in seen.chosen)
     count, every = len(seen.granted), len(seen.policy.purposes)
-    key = "choice.some" if count else "choice.nothing"
+    key = "choice.nothing" if not count else "choice.some.every" if count == every > 1 else "choice.some.one"
     return w.p(key, count=count, all=every, day=day, until=until)
 
 
@@ -82,7 +80,9 @@ def _purpose(w: Writer, seen: Seen, key: str, taxonomy: Taxonomy, *, switched: b
     head = w.tag("label", named, switch, for_=f"purpose-{key}") if switched else w.tag("p", named, class_="label")
     summary = w.tag("summary", w.say("purpose.more"), w.tag("span", f" – {title}", class_="unseen"))
     facts = w.tag("ul", *(w.tag("li", one) for one in _facts(w, seen, key, taxonomy)))
-    return w.tag("div", head, w.tag("p", said, id=f"about-{key}"), w.tag("details", summary, facts), class_="purpose")
+    asked = w.tag("p", w.say("choice.ask"), class_="asked") if key in seen.ask else None
+    about = w.tag("p", said, id=f"about-{key}")
+    return w.tag("div", head, asked, about, w.tag("details", summary, facts), class_="purpose")
 
 
 def _facts(w: Writer, seen: Seen, key: str, taxonomy: Taxonomy) -> list[str]:
@@ -109,5 +109,5 @@ def _facts(w: Writer, seen: Seen, key: str, taxonomy: Taxonomy) -> list[str]:
     return told
 
 
-def _titles(w: Writer, policy: PrivacyPolicy, keys: frozenset[str] | Mapping[str, object]) -> list[str]:
+def _titles(w: Writer, policy: PrivacyPolicy, keys: frozenset[str]) -> list[str]:
     return [one.title[w.language] for key, one in policy.purposes.items() if key in keys]

@@ -11,7 +11,7 @@ from entrenous.events import MONEY_FIELDS
 from entrenous.features import KINDS, Feature
 from entrenous.markers import words_of
 from entrenous_consent.signal_settings import APP, GPC, GPP, OBJECTION, OVER_GPC, TCF
-from entrenous_edge.pages.parts import section, spaced
+from entrenous_edge.pages.parts import section, spaced, word
 from entrenous_edge.pages.seen import Seen
 from entrenous_edge.pages.writer import Html, Writer
 
@@ -46,7 +46,7 @@ def _drawer(w: Writer, seen: Seen, key: str, drawer: Mapping[str, Any]) -> Html:
     rows, nothing = [], []
     for name, value in drawer["features"].items():
         feature = features.get(name)
-        words = words_of(feature, w.language) if feature else spaced(name)
+        words = _named(w, feature) if feature else spaced(name)
         if value is None or (value == 0 and feature is not None and KINDS[feature.kind].zero):
             nothing.append(words)
         else:
@@ -84,16 +84,26 @@ def _goes(w: Writer, seen: Seen, key: str) -> str:
     return w.say("held.goes", days=w.say.days(days), until=until) if days else w.say("held.goes_with", until=until)
 
 
+def _named(w: Writer, feature: Feature) -> str:
+    """Return what a feature says, in words: of what visitors tell, as the section of it does."""
+    if feature.kind == "told":
+        return word(w, "taste.field", feature.field)
+    if feature.kind == "asked":
+        field, value = word(w, "taste.field", feature.field), word(w, "taste.value", feature.value)
+        return field if feature.value == "yes" else w.say("colon", what=field, said=value)
+    return words_of(feature, w.language)
+
+
 def _value(w: Writer, feature: Feature | None, value: Any) -> str:
     """Return what a feature holds, as a person reads it."""
     if isinstance(value, str):
-        return spaced(value)
+        return word(w, "taste.value", value) if feature and feature.kind == "told" else spaced(value)
     if feature is None:
         return w.number(value)
     if feature.kind == "asked":
         return w.say("taste.value.yes" if value else "taste.value.no")
     if feature.kind in _BUCKETS:
-        return w.say.count(int(value), f"{feature.unit}s")
+        return w.say.count(int(value), f"{feature.unit}s") if value else w.say(f"held.now.{feature.unit}")
     if feature.kind in _AMOUNTS and feature.field in MONEY_FIELDS:
         return w.say("held.minor_units", number=w.number(value))
     return w.number(value)

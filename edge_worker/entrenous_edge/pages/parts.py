@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrenous_edge.pages.writer import Html, Writer
 
-__all__ = ["form", "hidden", "section", "spaced"]
+__all__ = ["form", "hidden", "section", "spaced", "word"]
 
 
 def section(w: Writer, key: str, *inner: str | None) -> Html:
@@ -21,6 +21,11 @@ def form(w: Writer, action: str, *inner: str | None, id_: str | None = None) -> 
 def hidden(w: Writer, **fields: str) -> list[Html]:
     """Return fields of a form that are not shown."""
     return [w.tag("input", type="hidden", name=name, value=value) for name, value in fields.items()]
+
+
+def word(w: Writer, table: str, key: str) -> str:
+    """Return the words for a field or a value that visitors tell; the shop's own are shown as they are."""
+    return w.say(f"{table}.{key}") if w.say.has(f"{table}.{key}") else spaced(key)
 
 
 def spaced(key: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from entrenous_edge.pages.choices import choice, gpc
 from entrenous_edge.pages.holdings import held, why
-from entrenous_edge.pages.parts import form, hidden, section, spaced
+from entrenous_edge.pages.parts import form, hidden, section, word
 from entrenous_edge.pages.seen import Seen
 from entrenous_edge.pages.writer import LANGUAGES, Html, Writer
 
@@ -79,11 +79,11 @@ def error_page(w: Writer, code: str, *, themed: bool = False) -> str:
 def _tastes(w: Writer, seen: Seen) -> Html:
     parts: list[Html] = []
     for field, known in seen.tastes.items():
-        title = _word(w, "taste.field", field)
+        title = word(w, "taste.field", field)
         chips = [
             w.tag(
                 "button",
-                _word(w, "taste.value", value),
+                word(w, "taste.value", value),
                 name="untell" if value in known["holds"] else "tell",
                 value=value,
                 aria_pressed="true" if value in known["holds"] else "false",
@@ -107,7 +107,9 @@ def _tastes(w: Writer, seen: Seen) -> Html:
 
 def _rights(w: Writer, seen: Seen) -> Html:
     policy, correct = seen.policy, seen.policy.rights.correct
-    subject = sorted(seen.stored | (policy.contextual - {*seen.held.get("consent", {}).get("refused", ())}))
+    # What rests on the moment alone needs no grant, so that it may be objected to without one.
+    moment = policy.contextual - {*seen.held.get("consent", {}).get("refused", ())}
+    subject = [key for key in policy.purposes if key in seen.stored | moment]
     boxes = [
         w.tag(
             "label",
@@ -131,7 +133,7 @@ def _rights(w: Writer, seen: Seen) -> Html:
         w.tag("h3", w.say("rights.download")),
         w.p("rights.download_text"),
         w.tag("p", w.tag("a", w.say("rights.download_do"), href=f"/preferences/download{lang}", class_="button")),
-        w.p("rights.correct_text", correct=correct) if correct else None,
+        *([w.tag("h3", w.say("rights.correct")), w.p("rights.correct_text", correct=correct)] if correct else []),
         w.tag("h3", w.say("rights.object")),
         w.p("rights.object_text"),
         form(w, "objection", w.tag("fieldset", legend, *boxes), buttons)
@@ -141,11 +143,6 @@ def _rights(w: Writer, seen: Seen) -> Html:
         w.p("rights.erase_text"),
         w.tag("p", w.tag("a", w.say("rights.erase_do"), href=f"/preferences/erasure{lang}", class_="button")),
     )
-
-
-def _word(w: Writer, table: str, key: str) -> str:
-    """Return the words for a field or a value; the shop's own are shown as they are."""
-    return w.say(f"{table}.{key}") if w.say.has(f"{table}.{key}") else spaced(key)
 
 
 def _place(w: Writer) -> str:

@@ -31,6 +31,7 @@ class Seen:
         known: whether the browser brought a cookie of ours. refused: whether it brought the one of a refusal.
         gpc: whether it objects by Global Privacy Control. objects: whether that holds: no choice outweighs it.
         granted: what counts as allowed at this moment. stored: what is stored as allowed, though GPC keep it from use.
+        ask: purposes that are new or were widened since the choice that stands.
         chosen: when a choice was made and until when it is remembered, in Unix seconds; None where none stands.
         source: how it arrived. held: as `Visitor.export` tells. within: names of segments.
         tastes: as `Visitor.preferences` tells. retention_days: as `Client.retention_days` tells.
@@ -45,6 +46,7 @@ class Seen:
     objects: bool = False
     granted: frozenset[str] = frozenset()
     stored: frozenset[str] = frozenset()
+    ask: frozenset[str] = frozenset()
     chosen: tuple[int, int] | None = None
     source: str = ""
     held: Mapping[str, Any] = field(default_factory=dict)
@@ -78,6 +80,7 @@ def look(worker: Worker, request: Request, identifier: str) -> Seen:
         "objects": objects,
         "stored": stored,
         "granted": frozenset() if objects else stored,
+        "ask": frozenset(chosen["ask"]) if "time" in chosen else frozenset(),
         "chosen": (chosen["time"], chosen["expires"]) if "time" in chosen else None,
         "source": chosen.get("source", ""),
         "held": _told(visitor.export()),

@@ -116,7 +116,9 @@ class Writer:
 
 
 def typeset(text: str, language: str) -> str:
-    """Return text with the spaces that its language sets before and within punctuation: French has no-break ones."""
+    """Return text with the apostrophes and spaces that its language is set with: French has no-break ones before and
+    within punctuation."""
+    text = re.sub(r"(?<=\w)'(?=\w)", "’", text)
     if language != "fr":
         return text
     text = re.sub(" (?=[:»])|(?<=«) ", _WIDE, text)
