@@ -65,7 +65,7 @@ class Browser:
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.jar.items())} if self.jar else {}
 
     def get(self, path: str = "/preferences", **headers: str) -> Answer:
-        return self._ask("GET", path, None, headers)
+        return self.ask("GET", path, None, headers)
 
     def post(self, action: str, form: object = (), *, origin: str | None = "", language: str = "en") -> Answer:
         """Send a form; from the page's own origin unless another is named, from nowhere for None."""
@@ -73,7 +73,7 @@ class Browser:
         if origin is not None:
             headers["Origin"] = origin or self.origin
         data = urlencode(form, doseq=True).encode()  # type: ignore[arg-type]
-        return self._ask("POST", f"/preferences/{action}?lang={language}", data, headers)
+        return self.ask("POST", f"/preferences/{action}?lang={language}", data, headers)
 
     def choose(self, do: str, *purposes: str) -> Answer:
         return self.post("choice", {"do": do, "policy": "1", "purpose": purposes})
@@ -82,7 +82,7 @@ class Browser:
         """What is kept, as the worker's own route tells it."""
         return self.worker.ask("GET", "/v1/visitor", headers=self.identity).json  # type: ignore[no-any-return]
 
-    def _ask(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def ask(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
         given = self.worker.ask(method, path, raw=data, headers={**self.identity, **self.more, **headers}, opened=False)
         for name, value in given.cookies.items():
             if value:

@@ -5,12 +5,14 @@
 // ADDRESS is a worker's own, BROWSER the program to run, KEY a publishable key; pictures go to FOLDER where one is given.
 // JavaScript is off in every page. axe-core alone runs, in a context of its own and over the very same page.
 import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 const [address, executablePath, key, folder] = process.argv.slice(2);
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SCREENS = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 900 } };
+// 200 % zoom halves how many CSS pixels a window of 1280 has.
 const NARROW = { zoomed: { width: 640, height: 450 }, narrowest: { width: 320, height: 568 } };
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
 FLAGS.push("--disable-component-update", "--disable-sync");
@@ -61,10 +63,19 @@ async function visit(language, screen, viewport) {
   found.erased = await pressed(page, "button[name=sure]");
   found.cookiesAfterErasure = (await context.cookies()).map((one) => one.name);
 
+  await page.goto(here);
+  await page.locator("#purpose-history").focus();
+  await page.keyboard.press("Space");
+  await Promise.all([page.waitForURL(/notice=/), page.keyboard.press("Enter")]);
+  found.entered = { ticked: await page.locator("#choice input:checked").count(), address: page.url() };
+  found.keyboard = await walked(page);
+  Object.assign(found, { said: [...said], asked: [...asked] });
+  found.foreign = await fromElsewhere(page, context);
   await page.goto(`${address}/preferences/erasure?lang=${language}`);
   found.pages.nobody = await inspected(page, context);
+  found.pages.refusal = await inspected(page, context, { "Entrenous-Token": "none" });
   await context.close();
-  return { ...found, said, asked: [...asked] };
+  return found;
 }
 
 // A few views and two answers, by the routes that a shop's page calls.
@@ -77,6 +88,42 @@ async function lived(context) {
   await send("/v1/events", { events: [...looked, bought] });
   await send("/v1/decide", { decisions: ["promotion"] });
   await send("/v1/decide", { decisions: ["promotion"] });
+}
+
+// Every control is reached by the tab key, in the page's order, and shows that it is.
+async function walked(page) {
+  const controls = "a[href], button, input:not([type=hidden]), summary";
+  const every = await page.locator(controls).count();
+  const reached = new Set();
+  const unmarked = [];
+  await page.locator("body").evaluate((body) => body.ownerDocument.activeElement.blur());
+  for (let i = 0; i < 2 * every + 5; i++) {
+    await page.keyboard.press("Tab");
+    const told = await page.locator(":focus").evaluateAll((some) => some.map((one) => {
+      const style = getComputedStyle(one);
+      return { html: one.outerHTML.slice(0, 120), shown: style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2 };
+    }));
+    for (const { html, shown } of told) {
+      reached.add(html);
+      if (!shown) unmarked.push(html);
+    }
+  }
+  const all = await page.locator(controls).evaluateAll((some) => some.map((one) => one.outerHTML.slice(0, 120)));
+  return { missed: all.filter((one) => !reached.has(one)), unmarked };
+}
+
+// A page of another origin that sends the very form which accepts everything.
+async function fromElsewhere(page, context) {
+  const form = `<form method=post action="${address}/preferences/choice"><input name=do value=accept><input name=policy value=1>`;
+  const server = createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end(`${form}<button>x</button></form>`));
+  await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+  await context.clearCookies();
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  const [answer] = await Promise.all([page.waitForNavigation(), page.locator("button").click()]);
+  const told = { status: answer.status() };
+  await page.goto(`${address}/preferences`);
+  server.close();
+  return { ...told, ticked: await page.locator("#choice input:checked").count() };
 }
 
 async function pressed(page, button) {
@@ -98,24 +145,29 @@ async function measured(page) {
       const style = getComputedStyle(button);
       const { color, backgroundColor, fontSize, fontWeight, borderColor, borderWidth, opacity } = style;
       const look = { color, backgroundColor, fontSize, fontWeight, borderColor, borderWidth, opacity };
-      return { width: box.width, height: box.height, top: box.top + scrollY, look };
+      const range = document.createRange();
+      range.selectNodeContents(button);
+      const lines = new Set([...range.getClientRects()].map((one) => one.top)).size;
+      return { width: box.width, height: box.height, top: box.top + scrollY, lines, look };
     });
   return { buttons, ticked: await page.locator("input:checked").count(), scripts: await page.locator("script").count() };
 }
 
 // What axe finds, in daylight and at night, and how far anything stands out sideways at four widths.
-async function inspected(page, context) {
+async function inspected(page, context, extraHTTPHeaders = {}) {
   const address = page.url();
-  const own = await browser.newContext({ viewport: page.viewportSize(), storageState: await context.storageState() });
+  const storageState = await context.storageState();
+  const own = await browser.newContext({ viewport: page.viewportSize(), storageState, extraHTTPHeaders });
   const copy = await own.newPage();
   const violations = {};
+  const unsure = {};
   for (const colorScheme of ["light", "dark"]) {
     await copy.emulateMedia({ colorScheme });
     await copy.goto(address);
     await copy.evaluate(axe);
     const { violations: some, incomplete } = await copy.evaluate(() => globalThis.axe.run());
     violations[colorScheme] = some.map((one) => `${one.id}: ${one.nodes[0].html}`);
-    violations[`${colorScheme} unsure`] = incomplete.map((one) => `${one.id}: ${one.nodes[0].html}`);
+    unsure[colorScheme] = incomplete.map((one) => `${one.id}: ${one.nodes[0].html}`);
     const dark = folder && colorScheme === "dark" && address.includes("preferences?") && page.viewportSize().width > 1000;
     if (dark) await copy.screenshot({ path: `${folder}/dark.png`, fullPage: true });
   }
@@ -125,5 +177,5 @@ async function inspected(page, context) {
     out[name] = await copy.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   }
   await own.close();
-  return { address, violations, out };
+  return { address, violations, unsure, out };
 }

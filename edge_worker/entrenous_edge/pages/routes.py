@@ -233,6 +233,7 @@ _DONE = {"tell": "told", "untell": "untold", "undo": "undone"}
 def _telling(visitor: Visitor, way: str, form: Form) -> Callable[[], Outcome]:
     field, value = form.one("field"), form.one(way)
     if way == "undo":
+        form.choice("undo", ("yes",))
         return lambda: visitor.undo(field)
     return lambda: visitor.tell(field, value, way == "tell")
 
