@@ -168,8 +168,6 @@ async function inspected(page, context, extraHTTPHeaders = {}) {
     const { violations: some, incomplete } = await copy.evaluate(() => globalThis.axe.run());
     violations[colorScheme] = some.map((one) => `${one.id}: ${one.nodes[0].html}`);
     unsure[colorScheme] = incomplete.map((one) => `${one.id}: ${one.nodes[0].html}`);
-    const dark = folder && colorScheme === "dark" && address.includes("preferences?") && page.viewportSize().width > 1000;
-    if (dark) await copy.screenshot({ path: `${folder}/dark.png`, fullPage: true });
   }
   const out = {};
   for (const [name, viewport] of Object.entries({ ...SCREENS, ...NARROW })) {

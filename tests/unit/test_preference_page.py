@@ -12,7 +12,8 @@ from string import Formatter
 from typing import Any
 
 import pytest
-from tests.shop import NOON
+from tests.shop import NOON, Clock, Shop
+from tests.worker import configure
 
 from entrenous import demo
 from entrenous.bundle import read_bundle
@@ -20,9 +21,11 @@ from entrenous.decision import CAUSES
 from entrenous.markers import catalogue
 from entrenous.segments import Segment
 from entrenous_consent.dpo.words import Words
+from entrenous_consent.errors import Malformed, Missing
 from entrenous_consent.policy import Message, Party, PrivacyPolicy, parse_policy
 from entrenous_consent.signal_settings import SOURCES
 from entrenous_edge.answers import STATUS, Problem
+from entrenous_edge.config import read_config
 from entrenous_edge.identity import COOKIE_SECONDS
 from entrenous_edge.pages import routes
 from entrenous_edge.pages.forms import MOST_FORM_BYTES, MOST_FORM_FIELDS, parse_form
@@ -421,7 +424,7 @@ def test_what_is_held_is_told_in_words():
     page = shown(known(held=holding(personalize=drawer(features=features, times_shown={"promotion": 1}))))
     assert "Number of views of items, 7 days" in page.text
     assert "wool socks" in page.text
-    assert "Nothing so far: Number of additions to the cart, 7 days." in page.text
+    assert "Nothing so far: number of additions to the cart, 7 days." in page.text
     assert "today" in page.text
     assert "“promotion” was answered once." in page.text
     assert "Goes 90 days after your last visit" in page.text
@@ -515,6 +518,22 @@ def test_the_content_policy_lets_no_script_in():
     assert policy["style-src"] == policy["form-action"] == "'self'"
     assert "unsafe" not in routes.CONTENT_POLICY
     assert not policy.keys() & {"script-src", "script-src-elem", "script-src-attr", "connect-src", "frame-src"}
+
+
+@pytest.mark.parametrize("theme", [b"", b"p { color: red; }", b"x" * (64 << 10)])
+def test_a_theme_is_read_with_the_configuration(tmp_path, theme):
+    path = configure(Shop(tmp_path, Clock()), theme="shop.css")
+    (tmp_path / "shop.css").write_bytes(theme)
+    assert read_config(path).theme == theme
+
+
+@pytest.mark.parametrize("theme", [None, b"x" * ((64 << 10) + 1), b"\xff"])
+def test_a_theme_that_cannot_be_served_is_refused_at_the_start(tmp_path, theme):
+    path = configure(Shop(tmp_path, Clock()), theme="shop.css")
+    if theme is not None:
+        (tmp_path / "shop.css").write_bytes(theme)
+    with pytest.raises((Missing, Malformed), match="theme"):
+        read_config(path)
 
 
 def test_the_cookie_lasts_as_the_page_says():

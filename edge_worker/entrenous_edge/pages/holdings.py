@@ -48,7 +48,7 @@ def _drawer(w: Writer, seen: Seen, key: str, drawer: Mapping[str, Any]) -> Html:
         feature = features.get(name)
         words = _named(w, feature) if feature else spaced(name)
         if value is None or (value == 0 and feature is not None and KINDS[feature.kind].zero):
-            nothing.append(words)
+            nothing.append(words[:1].lower() + words[1:])
         else:
             rows.append(w.tag("div", w.tag("dt", words), w.tag("dd", _value(w, feature, value))))
     told = [say("held.zero", words="; ".join(nothing))] if nothing else []
