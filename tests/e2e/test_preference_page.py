@@ -313,6 +313,13 @@ def test_where_the_policy_lets_a_later_choice_count_it_counts(tmp_path):
         page = browser.get().data
         assert ticked(page) == ["history"]
         assert b"later choice counts" in page
+        earlier = Browser(started)
+        earlier.choose("accept")
+        earlier.more = {"Sec-GPC": "1"}
+        page = earlier.get().data
+        assert ticked(page) == []
+        assert b"nothing is used" in page
+        assert b"Nothing is allowed while your browser objects." in page
 
 
 # What goes out

@@ -379,6 +379,9 @@ def test_a_policy_that_lets_a_later_choice_count_offers_it_to_an_objecting_brows
     page = shown(seen(policy=policy, gpc=True, objects=True))
     assert {one.get("form") for one in page.all("button")} >= {"accept", "refuse"}
     assert "later choice counts" in page.text
+    before = known(policy=policy, granted=(), stored=frozenset({"history"}), gpc=True, objects=True)
+    assert [one for one in shown(before).all("input") if "checked" in one] == []
+    assert "still stored, unused: Remember past purchases." in shown(before).text
     assert "later choice counts" in shown(known(policy=policy, gpc=True)).text
 
 

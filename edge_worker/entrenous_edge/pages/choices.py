@@ -57,6 +57,8 @@ def choice(w: Writer, seen: Seen) -> Html:
 
 
 def _status(w: Writer, seen: Seen) -> Html:
+    if seen.objects:
+        return w.p("choice.objecting")
     if seen.chosen is None:
         return w.p("choice.refused" if seen.refused and not seen.known else "choice.none")
     day, until = (w.day(one) for one in seen.chosen)

@@ -156,7 +156,8 @@ class _PreferencePage:
 
     async def confirm(self, request: Request) -> Response:
         """Ask whether everything is to go."""
-        return _page(confirmation_page(_writer(request), themed=self._themed, known=bool(self._who(request))))
+        known, brand = bool(self._who(request)), self._worker.client.policy.controller.name
+        return _page(confirmation_page(_writer(request), known=known, brand=brand, themed=self._themed))
 
     async def erase(self, request: Request) -> Response:
         """Erase everything, once that is confirmed."""

@@ -45,11 +45,11 @@ def preference_page(w: Writer, seen: Seen, notice: str = "", *, themed: bool = F
     return _document(w, "/preferences", w.say("title"), body, themed=themed, brand=controller, footer=said)
 
 
-def confirmation_page(w: Writer, *, themed: bool = False, known: bool) -> str:
+def confirmation_page(w: Writer, *, known: bool, brand: str = "", themed: bool = False) -> str:
     """Return the page that asks whether everything is to go.
 
     Args:
-        known: whether the browser is one that anything can be held about.
+        known: whether the browser is one that anything can be held about. brand: who is responsible.
     """
     back = w.tag("a", w.say("erasure.back" if known else "erasure.return"), href=_place(w), class_="button")
     do = w.tag("button", w.say("erasure.do"), name="sure", value="yes")
@@ -58,7 +58,7 @@ def confirmation_page(w: Writer, *, themed: bool = False, known: bool) -> str:
         w.p("erasure.text" if known else "erasure.nobody"),
         form(w, "erasure", w.tag("div", back, do, class_="pair")) if known else w.tag("p", back),
     ]
-    return _document(w, "/preferences/erasure", w.say("erasure.title"), body, themed=themed)
+    return _document(w, "/preferences/erasure", w.say("erasure.title"), body, themed=themed, brand=brand)
 
 
 def error_page(w: Writer, code: str, *, themed: bool = False) -> str:
@@ -188,7 +188,7 @@ def _document(
             w.tag("a", w.say("skip"), href="#main", class_="skip"),
             w.tag(
                 "header",
-                w.tag("p", brand, class_="brand"),
+                w.tag("p", brand, class_="brand") if brand else None,
                 w.tag("nav", *languages, aria_label=w.say("language")),
             ),
             w.tag("main", *body, id="main", tabindex="-1"),
