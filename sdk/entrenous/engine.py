@@ -80,8 +80,9 @@ class Engine:
 
     def failed(self) -> None:
         """Note that a decision failed through a fault of ours: many of them roll the bundle back."""
-        if self.health is not None:
-            self.health.fault(self.active, self.clock())
+        with suppress(Exception):  # a clock that fails, say: nothing is worse for it than not to be counted
+            if self.health is not None:
+                self.health.fault(self.active, self.clock())
 
     def watched_by(self, doubt: Callable[[Active, str], None]) -> None:
         """Have faults counted, and `doubt` told of a bundle that causes them."""

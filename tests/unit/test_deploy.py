@@ -184,8 +184,8 @@ def test_the_proxy_passes_on_what_the_worker_takes_and_nothing_that_it_would_bel
 
 def test_the_proxy_lets_in_the_public_routes_alone():
     let_in = re.findall(r"^    location (\S+) \{$", NGINX, re.MULTILINE)
-    assert let_in == ["/v1/", "/ofrep/v1/", "/"]
-    public = {one for one in ROUTES if one not in ("/livez", "/readyz")}
+    assert let_in == ["/v1/", "/ofrep/v1/", "/preferences", "/"]
+    public = {one for one in ROUTES if one not in ("/livez", "/readyz", "/openapi.json")}
     assert all(one.startswith(("/v1/", "/ofrep/v1/")) for one in public)
     assert re.search(r"location / \{\s+return 404;", NGINX)
     assert not re.search(r"^\s*(?:proxy_pass|listen) .*8081", NGINX + PROXY, re.MULTILINE)
