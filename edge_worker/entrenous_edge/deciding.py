@@ -137,14 +137,19 @@ class Deciding:
         worker.door.check_key(call)
         try:
             body = await call.json()
-            context = body.get("context", {})
-            if not isinstance(context, Mapping):
-                return _error(named, "INVALID_CONTEXT", "context: expected an object")
-            asking = worker.door.asking(call, context.get("targetingKey"))
         except Problem as error:
             if error.code != "malformed":
                 raise
             return _error(named, "PARSE_ERROR", error.message)
+        context = body.get("context", {})
+        if not isinstance(context, Mapping):
+            return _error(named, "INVALID_CONTEXT", "context: expected an object")
+        try:
+            asking = worker.door.asking(call, context.get("targetingKey"))
+        except Problem as error:
+            if error.code != "malformed":
+                raise
+            return _error(named, "INVALID_CONTEXT", error.message)
         if not asking.identifier:
             return _error(named, "TARGETING_KEY_MISSING", "context.targetingKey: is missing")
         known = worker.client.context_keys  # clients of a page send more than this bundle knows

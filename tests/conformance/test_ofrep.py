@@ -79,6 +79,8 @@ def test_all_flags_at_once(worker):
     [
         (b"{", "PARSE_ERROR"),
         (b'{"context": []}', "INVALID_CONTEXT"),
+        (b'{"context": {"targetingKey": 42}}', "INVALID_CONTEXT"),
+        (b'{"context": {"targetingKey": "cookie:0"}}', "INVALID_CONTEXT"),
         (b'{"context": {}}', "TARGETING_KEY_MISSING"),
         (b"{}", "TARGETING_KEY_MISSING"),
     ],
