@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup check test coverage evidence fuzz fuzz-http bench bench-smoke demo demo-model clean
+.PHONY: setup check test coverage evidence load soak switch fuzz fuzz-http bench bench-smoke demo demo-model clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -19,7 +19,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --package benches.evidence
+	$(BIN)/mypy --package benches.evidence --package benches.load
 	$(BIN)/lint-imports
 
 test: $(STAMP)
@@ -31,6 +31,15 @@ coverage: $(STAMP)
 
 evidence: $(STAMP)
 	$(BIN)/python -m benches.evidence
+
+load: $(STAMP)
+	$(BIN)/python -m benches.load
+
+switch: $(STAMP)
+	$(BIN)/python -m benches.load.switch
+
+soak: $(STAMP)
+	$(BIN)/python -m benches.load.soak
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.signals --out docs/evidence/fuzz.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from entrenous import Client, Decision, Visitor
 from tests.messages import POLICY_TEXT, Receiver, receiving
 from tests.shop import Clock, Shop
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that load the runtime before we do
 
 
 @pytest.fixture

@@ -87,4 +87,4 @@ def bundle_of(data: bytes, *, tolerance: float = TOLERANCE, version: int = 1) ->
     shipped = packaged()
     ((name, rule),) = shipped.manifest.decisions.items()
     decisions = {name: replace(rule, tolerance=tolerance)}
-    return encode_bundle(replace(shipped.manifest, decisions=decisions, version=version), {rule.model: data})
+    return encode_bundle(replace(shipped.manifest, decisions=decisions, version=version, proofs={}), {rule.model: data})

@@ -35,4 +35,4 @@ def listen(shop: Shop) -> None:
         "bought_spent_90d": said("bought_less", "asked", "less", "bought_orders_90d", value="bags", **less),
     }
     features = tuple(changed.get(one.name, one) for one in read.manifest.features)
-    shop.bundle.write_bytes(encode_bundle(replace(read.manifest, features=features), read.models))
+    shop.bundle.write_bytes(encode_bundle(replace(read.manifest, features=features, proofs={}), read.models))

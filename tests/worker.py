@@ -36,7 +36,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        return self.json["error"]["code"]
+        return str(self.json["error"]["code"])
 
 
 @dataclass

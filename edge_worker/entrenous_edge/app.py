@@ -17,12 +17,11 @@ from entrenous_edge.answers import Problem, answer, only, outcome_of, problem_of
 from entrenous_edge.bodies import read_json
 from entrenous_edge.bots import is_bot
 from entrenous_edge.calls import Asked
-from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, Door, new_cookie
+from entrenous_edge.identity import REFUSED_COOKIE, Door, give_cookie, new_cookie, remember_refusal, take_cookie
 from entrenous_edge.metrics import Metrics
 
 __all__ = ["Worker"]
 
-_COOKIE_DAYS = 180
 _NOBODY = Decision(None, "DEFAULT", "consent_missing")
 _MINOR = Decision(None, "DEFAULT", "minor")
 _BOT = Decision(None, "DEFAULT", "bot")
@@ -115,10 +114,7 @@ class Worker:
         self.metrics.consent()
         given = answer(outcome_of(outcome))
         if value:
-            given.set_cookie(
-                COOKIE, value, max_age=_COOKIE_DAYS * 86_400, secure=True, httponly=True, samesite="lax", path="/"
-            )
-            given.delete_cookie(REFUSED_COOKIE, secure=True, httponly=True, samesite="lax", path="/")
+            give_cookie(given, value)
         return given
 
     async def choices(self, request: Request) -> Response:
@@ -180,7 +176,7 @@ class Worker:
             raise problem_of(outcome)
         given = answer(outcome_of(outcome), status=202 if outcome.cause == "pending" else 200)
         if self.door.asking(request).by_cookie:
-            given.delete_cookie(COOKIE, secure=True, httponly=True, samesite="lax", path="/")
+            take_cookie(given)
         return given
 
     async def segments(self, request: Request) -> Response:
@@ -235,7 +231,9 @@ class Worker:
         told: dict[str, Any] = {"policy": policy.version, "bundle": bundle.version if bundle else None}
         if self.clock_by_admin:
             told["clock"] = "admin"
-        status = "draining" if self.draining else "ready" if bundle else "no_bundle"
+        status = "ready" if bundle else "no_bundle"
+        if self.draining or (bundle and self.client.stale_in() <= 0):
+            status = "draining" if self.draining else "stale"
         return answer({"status": status, **told}, status=200 if status == "ready" else 503)
 
 
@@ -249,7 +247,5 @@ def _gpc(request: Asked) -> bool:
 
 def _refusal_remembered() -> Response:
     given = answer({"accepted": True})
-    given.set_cookie(
-        REFUSED_COOKIE, "1", max_age=_COOKIE_DAYS * 86_400, secure=True, httponly=True, samesite="lax", path="/"
-    )
+    remember_refusal(given)
     return given

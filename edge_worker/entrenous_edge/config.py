@@ -24,6 +24,7 @@ from entrenous_consent.providers import KeyProvider, provider_of
 __all__ = ["Address", "EdgeConfig", "read_config"]
 
 _LIMIT = 1 << 16
+_MOST_THEME_BYTES = 64 << 10
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -54,6 +55,7 @@ class EdgeConfig:
         processes: how many serve the public port, each with an admin port of its own: the first's, the next number, …
         most_per_second: calls under one publishable key and process, 0 for no bound. drain_seconds: for how long
             `/readyz` says so before a process that is to end takes no more. tls: certificate and key, None for none.
+        theme: a stylesheet of the shop's for the preference page, empty for none.
         clock_by_admin: events and decisions are dated by the admin port, for replays; refused unless both listen here.
     """
 
@@ -81,6 +83,7 @@ class EdgeConfig:
     most_per_second: int
     drain_seconds: float
     tls: tuple[Path, Path] | None
+    theme: bytes
 
     def client(self, clock: object = None) -> Config:
         """Return what a `Client` of this worker runs on."""
@@ -109,9 +112,10 @@ def read_config(path: Path) -> EdgeConfig:
         Missing: there is no such file, or a secret's file. Malformed: an unknown or missing key, or a value that can't
             be. Unavailable: a secret that others may read.
     """
-    if not path.is_file():
+    with reaching(path):
+        data = path.read_bytes() if path.is_file() else None
+    if data is None:
         raise Missing("is not there", place=str(path), remedy="check --config")
-    data = path.read_bytes()
     if len(data) > _LIMIT:
         raise Malformed(f"is longer than {_LIMIT} bytes", place=path.name, remedy="shorten it")
     try:
@@ -153,6 +157,7 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         most_per_second=top.integer("most_per_second", 0, least=0, most=1_000_000),
         drain_seconds=top.number("drain_seconds", 0.0, least=0, most=300),
         tls=_tls(top.table("tls", {}), base),
+        theme=_theme(top, base),
     )
     top.close()
     if config.clock_by_admin and not (listen.local and admin.local):
@@ -196,6 +201,22 @@ def _mappings(table: Table, base: Path) -> dict[str, AnyMapping]:
         if not path.is_file():
             raise Missing("is not there", place=f"mappings.{name}", remedy="check the path")
     return {name: parse_mapping(path.read_bytes(), place=f"mappings.{name}") for name, path in found.items()}
+
+
+def _theme(top: Table, base: Path) -> bytes:
+    named = top.text("theme", "")
+    if not named:
+        return b""
+    if not (base / named).is_file():
+        raise Missing("is not there", place="theme", remedy="check the path")
+    style = (base / named).read_bytes()
+    if len(style) > _MOST_THEME_BYTES:
+        raise top.refuse("theme", f"is longer than {_MOST_THEME_BYTES} bytes", "shorten it")
+    try:
+        style.decode("utf-8")
+    except ValueError as error:
+        raise top.refuse("theme", "is not UTF-8", "save it as UTF-8") from error
+    return style
 
 
 def _address(top: Table, key: str) -> Address:

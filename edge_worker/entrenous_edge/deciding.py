@@ -22,6 +22,7 @@ __all__ = ["MOST_DECISIONS", "MOST_ITEMS", "Deciding"]
 
 MOST_DECISIONS = 64
 _MOST_OUTCOMES = 4096
+_NO_BUNDLE = Decision(None, "DEFAULT", "no_bundle")
 MOST_ITEMS = 1000
 """Ids in one list of a call that asks for recommendations."""
 
@@ -111,6 +112,8 @@ class Deciding:
             if key in self._worker.names:
                 visitor = self._worker.seen(call, identifier)
                 return reply(_evaluated(key, self._worker.decide(visitor, key, context)))
+            if self._worker.client.bundle is None:  # nobody knows which flags there are
+                return reply(_evaluated(key, self._worker.counted(_NO_BUNDLE, key)))
             return _error({"key": key}, "FLAG_NOT_FOUND", "no such decision", 404)
 
         return await self._evaluate(call, evaluate, key=key)

@@ -14,14 +14,30 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from starlette.responses import Response
+
 from entrenous.tokens import check_token
 from entrenous_consent.errors import Unauthentic
 from entrenous_edge.answers import Problem
 from entrenous_edge.calls import Asked
 
-__all__ = ["COOKIE", "REFUSED_COOKIE", "TOKEN_HEADER", "VISITOR_HEADER", "Asking", "Door"]
+__all__ = [
+    "COOKIE",
+    "COOKIE_SECONDS",
+    "REFUSED_COOKIE",
+    "TOKEN_HEADER",
+    "VISITOR_HEADER",
+    "Asking",
+    "Door",
+    "give_cookie",
+    "new_cookie",
+    "remember_refusal",
+    "take_cookie",
+]
 
 COOKIE = "__Host-entrenous"
+COOKIE_DAYS = 180
+COOKIE_SECONDS = COOKIE_DAYS * 86_400
 REFUSED_COOKIE = "__Host-entrenous-refused"
 """Remembers a refusal: it holds the choice and no identifier."""
 TOKEN_HEADER = "entrenous-token"  # noqa: S105 — the name of a header
@@ -180,3 +196,19 @@ def new_cookie() -> tuple[str, str]:
     """Return a new cookie's value, and the identifier it stands for."""
     value = secrets.token_hex(_COOKIE_BYTES)
     return value, _PREFIX + value
+
+
+def give_cookie(given: Response, value: str) -> None:
+    """Have the browser keep the cookie of who granted something, and forget a refusal before it."""
+    given.set_cookie(COOKIE, value, max_age=COOKIE_SECONDS, secure=True, httponly=True, samesite="lax", path="/")
+    given.delete_cookie(REFUSED_COOKIE, secure=True, httponly=True, samesite="lax", path="/")
+
+
+def remember_refusal(given: Response) -> None:
+    """Have the browser remember a refusal, without an identifier."""
+    given.set_cookie(REFUSED_COOKIE, "1", max_age=COOKIE_SECONDS, secure=True, httponly=True, samesite="lax", path="/")
+
+
+def take_cookie(given: Response) -> None:
+    """Have the browser forget who it is."""
+    given.delete_cookie(COOKIE, secure=True, httponly=True, samesite="lax", path="/")

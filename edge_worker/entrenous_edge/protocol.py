@@ -162,8 +162,8 @@ class Connection(HttpToolsProtocol):
         _READY.append((self.transport, _written(given, last=last), last))
 
     def shutdown(self) -> None:
-        """End when the call under way is answered."""
-        if self._busy:
+        """End when the call under way, or on its way, is answered."""
+        if self._busy or (self._arriving and self._answer is not None):
             self._closing = True
         else:
             super().shutdown()

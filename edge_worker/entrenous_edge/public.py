@@ -25,6 +25,7 @@ from entrenous_edge.calls import Call, Reply, refusal
 from entrenous_edge.deciding import Deciding
 from entrenous_edge.identity import TOKEN_HEADER, VISITOR_HEADER
 from entrenous_edge.metrics import Metrics
+from entrenous_edge.pages import page_routes
 from entrenous_edge.preferences import Preferences
 from entrenous_edge.published import Published
 from entrenous_edge.taking import Taking
@@ -50,13 +51,14 @@ class Public:
     """The application of the public port.
 
     Args:
-        worker: what its routes work on. most: calls under way at once; one more is told to come back.
+        worker: what its routes work on. theme: a stylesheet for the preference page.
+        most: calls under way at once; one more is told to come back.
 
     Attributes:
         routes: all of them, as Starlette's.
     """
 
-    def __init__(self, worker: Worker, *, most: int = MOST_CALLS) -> None:
+    def __init__(self, worker: Worker, theme: bytes = b"", *, most: int = MOST_CALLS) -> None:
         deciding = Deciding(worker)
         self._metrics, self._flag, self._most, self._under_way = worker.metrics, deciding.flag, most, 0
         fast: dict[str, Fast] = {
@@ -71,7 +73,7 @@ class Public:
         self._rest = Starlette(
             routes=[
                 Route(path, guarded(worker.metrics, path, handler), methods=[method])
-                for path, handler, method in _slow(worker)
+                for path, handler, method in _slow(worker, theme)
             ],
             exception_handlers={HTTPException: unrouted},
         )
@@ -151,12 +153,12 @@ class Public:
         return answer
 
 
-def public_app(worker: Worker) -> Public:
+def public_app(worker: Worker, theme: bytes = b"") -> Public:
     """Return the application of the public port."""
-    return Public(worker)
+    return Public(worker, theme)
 
 
-def _slow(worker: Worker) -> list[tuple[str, Handler, str]]:
+def _slow(worker: Worker, theme: bytes) -> list[tuple[str, Handler, str]]:
     preferences, published = Preferences(worker), Published(worker.client)
     return [
         ("/v1/consent", worker.consent, "POST"),
@@ -170,6 +172,7 @@ def _slow(worker: Worker) -> list[tuple[str, Handler, str]]:
         ("/v1/recipient", worker.recipient, "POST"),
         ("/v1/preferences", preferences.told, "GET"),
         ("/v1/preferences", preferences.tell, "POST"),
+        *((path, handler, method) for path, handler, methods in page_routes(worker, theme) for method in methods),
         ("/v1/bundle", published.about, "GET"),
         ("/v1/bundle/{name:path}", published.file, "GET"),
         ("/openapi.json", published.openapi, "GET"),

@@ -77,7 +77,7 @@ def _serve_one(config: EdgeConfig, public: socket.socket, admin: socket.socket, 
         gc.collect()
         gc.freeze()  # what serves from here on lives as long as the process: no collection has to walk it
         say(f"serving on {_spoken(public, config)}, admin on {_spoken(admin)}")
-        uvloop.run(_run(worker, config, [(public_app(worker), public), (operated, admin)]))
+        uvloop.run(_run(worker, config, [(public_app(worker, config.theme), public), (operated, admin)]))
 
 
 def _serve_several(

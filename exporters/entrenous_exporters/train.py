@@ -16,6 +16,8 @@ from entrenous.bundle import BUNDLE_LIMIT, Bundle, Manifest, encode_bundle, read
 from entrenous.decisions.calibration import Calibration
 from entrenous.decisions.form import DecisionRule
 from entrenous.loop.reports import check_cells
+from entrenous.model.proof import proof_of
+from entrenous.model.scorer import Scorer
 from entrenous_consent.errors import Forbidden, Malformed
 from entrenous_consent.policy import PrivacyPolicy
 from entrenous_exporters.build import build, cuts_of
@@ -167,6 +169,9 @@ def make_bundle(
     )
     manifest = replace(manifest, decisions={**also, **manifest.decisions})
     refuse(policy.permits(manifest.request()), manifest)
+    categories, columns = [len(feature.values) for feature in spec.features], manifest.columns_of(spec.decision.name)
+    scorer = Scorer(built.model, features=len(categories), columns=columns)
+    manifest = replace(manifest, proofs={spec.decision.name: proof_of(scorer, categories, columns)})
     data = encode_bundle(manifest, {spec.decision.name: built.model})
     if len(data) > BUNDLE_LIMIT:
         raise Malformed(f"is larger than {BUNDLE_LIMIT} bytes", place=f"bundle {spec.name}", remedy="use fewer trees")

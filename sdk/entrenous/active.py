@@ -19,6 +19,7 @@ from entrenous.decisions.routes import Compiler, Route, Trial
 from entrenous.features import DERIVED, Feature, Plan, compile_plan, derived
 from entrenous.loop.reports import check_cells
 from entrenous.messages.triggers import Group, groups_of
+from entrenous.model.proof import check_proof
 from entrenous.model.scorer import Scorer
 from entrenous.recommending.shelves import Wares, compile_wares
 from entrenous.segments import compile_segments
@@ -125,13 +126,17 @@ def open_models(bundle: Bundle) -> dict[str, Scorer]:
     """Return what scores with each model of the bundle, by name.
 
     Raises:
-        Malformed: the runtime refuses a model.
+        Malformed: the runtime refuses a model, or it does not score here as it did where it was made.
     """
-    schema, decisions = bundle.manifest.features, bundle.manifest.decisions
-    return {
-        name: Scorer(model, features=len(schema), columns=_columns(decisions, name))
-        for name, model in bundle.models.items()
-    }
+    manifest, found = bundle.manifest, {}
+    categories = [len(feature.values) for feature in manifest.features]
+    for name, model in bundle.models.items():
+        columns = manifest.columns_of(name)
+        found[name] = Scorer(model, features=len(categories), columns=columns)
+        if (proof := manifest.proofs.get(name)) is not None:
+            tolerance = max(rule.tolerance for rule in manifest.decisions.values() if rule.model == name)
+            check_proof(found[name], categories, columns, proof, tolerance=tolerance, place=f"proofs.{name}")
+    return found
 
 
 def activate(
@@ -228,10 +233,6 @@ def _trials(policy: PrivacyPolicy, compiler: Compiler) -> dict[str, Trial]:
             check_cells(name, rule, report)
             trials[name] = Trial(decision=name, rule=rule, drawing=drawing, report=report)
     return trials
-
-
-def _columns(decisions: Mapping[str, DecisionRule], model: str) -> int:
-    return next(len(rule.patterns) * rule.width for rule in decisions.values() if rule.model == model)
 
 
 def _supplied(schema: tuple[Feature, ...]) -> dict[str, tuple[int, str, Mapping[str, int] | None]]:

@@ -8,7 +8,7 @@ before any runtime sees it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -32,6 +32,7 @@ BUNDLE_LIMIT = 4 << 20
 """The most bytes a bundle may have."""
 
 _FORMAT = 1
+_LONGEST_PROOF = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Manifest:
         public_research_data: it was learnt from people who never were a shop's visitors; not to be published.
         card: the SHA-256 of the model card. context: what rules alone read of what the app supplies with a decision.
         segments: named groups. triggers: what falls due some time after an event. trigger_limit: of all of them.
+        proofs: by model, what it is to say of a few made-up vectors (`entrenous.model.proof`).
     """
 
     name: str
@@ -59,6 +61,11 @@ class Manifest:
     triggers: tuple[Trigger, ...] = ()
     trigger_limit: Limit | None = None
     tables: Mapping[str, tuple[bytes, int]] = field(default_factory=dict)
+    proofs: Mapping[str, bytes] = field(default_factory=dict)
+
+    def columns_of(self, model: str) -> int:
+        """Return how many margins a model gives."""
+        return next(len(rule.patterns) * rule.width for rule in self.decisions.values() if rule.model == model)
 
     def request(self) -> Request:
         """Return what this bundle asks of a privacy policy."""
@@ -131,6 +138,8 @@ def encode_bundle(manifest: Manifest, models: Mapping[str, bytes], tables: Mappi
         table["triggers"] = [one.as_table() for one in manifest.triggers]
     if manifest.trigger_limit is not None:
         table["trigger_limit"] = manifest.trigger_limit.as_table()
+    if proofs := {name: manifest.proofs[name] for name in sorted(models) if name in manifest.proofs}:
+        table["proofs"] = proofs
     outer: dict[str, Any] = {"format": _FORMAT, "manifest": b"", "models": dict(sorted(models.items()))}
     if tables:
         table["tables"] = {name: _vouch(one) for name, one in sorted(tables.items())}
@@ -220,6 +229,7 @@ def _manifest(table: Table) -> Manifest:
         triggers=parse_triggers(table.tables("triggers", (), longest=MOST_TRIGGERS), features),
         trigger_limit=parse_limit(table.table("trigger_limit")) if table.has("trigger_limit") else None,
         tables=tables,
+        proofs=_proofs(table.table("proofs", {}), models),
     )
     table.close()
     if len(manifest.card) != 32:
@@ -236,6 +246,12 @@ def _manifest(table: Table) -> Manifest:
         if all(rule.recommending is None or name not in rule.recommending.tables for rule in decisions.values()):
             raise table.refuse(f"tables.{name}", "serves no decision", "remove it")
     return manifest
+
+
+def _proofs(table: Table, models: Collection[str]) -> dict[str, bytes]:
+    found = {name: table.blob(name, longest=_LONGEST_PROOF) for name in models if table.has(name)}
+    table.close()
+    return found
 
 
 def _entries(tables: Mapping[str, Table]) -> dict[str, tuple[bytes, int]]:

@@ -11,7 +11,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 
 from entrenous_consent.errors import Refusal
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="entrenous", description="Personalisation that stays on this side.")
     parser.add_argument("--version", action="version", version=f"entrenous {version('entrenous')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for point in sorted(entry_points(group="entrenous.commands"), key=lambda one: one.name):
+    for point in _named(sys.argv[1:] if arguments is None else arguments):
         try:
             register = point.load()
         except ModuleNotFoundError as error:
@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         print(f"entrenous {chosen.command}: {_where(error)}", file=sys.stderr)
         return FAILED
+
+
+def _named(arguments: Sequence[str]) -> list[EntryPoint]:
+    """Return the command that is named first, or all where none is: what is not run is not loaded either."""
+    points = sorted(entry_points(group="entrenous.commands"), key=lambda one: one.name)
+    return [point for point in points if arguments and point.name == arguments[0]] or points
 
 
 def _where(error: Exception) -> str:

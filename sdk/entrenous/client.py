@@ -164,6 +164,11 @@ class Client:
         return bundle.manifest if bundle else None
 
     @property
+    def retention_days(self) -> Mapping[str, int]:
+        """By purpose that a decision or a feature serves: how many days after the last addition what is kept goes."""
+        return self._engine.active.retention_days
+
+    @property
     def refused(self) -> Refusal | None:
         """Why the newest that was published does not serve, None where it does, as far as this process has asked."""
         return self._serving.refused

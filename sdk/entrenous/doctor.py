@@ -1,9 +1,15 @@
-"""`entrenous doctor`: open what a configuration names, as an app would, and say what is there or what to mend."""
+"""`entrenous doctor`: open what a configuration names, as an app would, and say what is there or what to mend.
+
+A package above may teach the command to examine more than an app's installation: a function under the entry points
+`entrenous.doctor` that takes the command's parser.
+"""
 
 from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,7 +17,10 @@ from entrenous.client import Client, Config
 from entrenous.updates.deployment import Deployment
 from entrenous_consent.errors import Missing
 
-__all__ = ["doctor"]
+__all__ = ["FLAGS", "doctor"]
+
+FLAGS = ("source", "root", "tenant", "bundle", "state", "keys")
+"""What names an app's installation; none may be left out."""
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -21,16 +30,21 @@ def doctor(commands: Commands) -> None:
     parser = commands.add_parser(
         "doctor", help="check a repository, a store and its keys as an app would open them; asks the publisher once"
     )
-    parser.add_argument("--source", required=True, help="the repository: a directory or an https address")
-    parser.add_argument("--root", type=Path, required=True, help="the trusted root metadata")
-    parser.add_argument("--tenant", required=True, help="whose privacy policy")
-    parser.add_argument("--bundle", required=True, help="which bundle, by name")
-    parser.add_argument("--state", type=Path, required=True, help="the directory of the store")
-    parser.add_argument("--keys", type=Path, required=True, help="the directory of the keyring")
-    parser.set_defaults(run=_run)
+    parser.add_argument("--source", help="the repository: a directory or an https address")
+    parser.add_argument("--root", type=Path, help="the trusted root metadata")
+    parser.add_argument("--tenant", help="whose privacy policy")
+    parser.add_argument("--bundle", help="which bundle, by name")
+    parser.add_argument("--state", type=Path, help="the directory of the store")
+    parser.add_argument("--keys", type=Path, help="the directory of the keyring")
+    parser.set_defaults(run=partial(_run, parser))
+    for point in sorted(entry_points(group="entrenous.doctor"), key=lambda one: one.name):
+        point.load()(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    lacking = [f"--{name}" for name in FLAGS if getattr(arguments, name) is None]
+    if lacking:
+        parser.error(f"the following arguments are required: {', '.join(lacking)}")
     config = Config(
         source=arguments.source if "://" in arguments.source else Path(arguments.source),
         deployment=Deployment(root=arguments.root, tenant=arguments.tenant, bundle=arguments.bundle),

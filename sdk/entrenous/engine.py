@@ -23,6 +23,7 @@ from entrenous.decision import Decision, Receipt
 from entrenous.decisions.draws import Draw, Drawing
 from entrenous.decisions.routes import Result, Scored, Trial
 from entrenous.events import Event
+from entrenous.health import Health
 from entrenous.loop.contributions import HOLDOUT
 from entrenous.loop.enrolment import Enrolment
 from entrenous.opened import Open, Unwatched, Watch
@@ -66,6 +67,7 @@ class Engine:
         self.custody, self.active, self.clock = custody, active, clock
         self.watch: Watch = Unwatched()
         self.crowd = False
+        self.health: Health | None = None
         self._words = custody.counters.words
         self._glanced: int | None = None
         self._open: dict[bytes, Open] = {}
@@ -75,6 +77,16 @@ class Engine:
         self.lock = threading.Lock()
         self._writing = tuple(threading.Lock() for _ in range(_WRITERS))
         self._ids = itertools.count(int.from_bytes(os.urandom(7), "big"))
+
+    def failed(self) -> None:
+        """Note that a decision failed through a fault of ours: many of them roll the bundle back."""
+        with suppress(Exception):  # a clock that fails, say: nothing is worse for it than not to be counted
+            if self.health is not None:
+                self.health.fault(self.active, self.clock())
+
+    def watched_by(self, doubt: Callable[[Active, str], None]) -> None:
+        """Have faults counted, and `doubt` told of a bundle that causes them."""
+        self.health = Health(self._ids, doubt)
 
     # Deciding
 

@@ -53,6 +53,7 @@ class Serving:
     def __init__(self, supply: Supply, engine: Engine, keyring: Keyring) -> None:
         self.engine, self.refused, self._unfit = engine, None, None
         self.engine.watch = self
+        self.engine.watched_by(self.doubt)
         self._supply, self._keyring = supply, keyring
         self._raw: bytes | None = None
         self._glanced: bytes | None = None
@@ -182,6 +183,18 @@ class Serving:
             self.look(anew=True)
         bundle = self.engine.active.bundle
         return Outcome(True, data={"bundle": bundle.manifest.version if bundle else None})
+
+    def doubt(self, active: Active, what: str) -> None:
+        """Roll a pair's bundle back because of what was seen of it, if it is still in force."""
+        bundle = active.bundle
+        if bundle is None or self.engine.active is not active:
+            return
+        manifest = bundle.manifest
+        remedy = "publish a newer version; this one is not taken again"
+        self._tell(Malformed(f"version {manifest.version} {what}", place=f"bundles/{manifest.name}", remedy=remedy))
+        outcome = self.reject()
+        if not outcome.accepted:
+            _LOG.error("a bundle could not be rolled back: %s", outcome.cause)
 
     def _answer(self, work: Callable[[], Outcome]) -> Outcome:
         try:

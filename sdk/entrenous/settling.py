@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from entrenous.profile import Cold, Hot
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["bring", "settle"]
 
 _TRIES = 8
+_PAUSE_SECONDS, _PAUSES_SECONDS = 0.0005, 0.25
+"""After each visitor, and of all: the threads that answer are let through, or they would queue behind every write."""
 
 
 def bring(engine: Engine, now: int, handle: bytes | None = None) -> None:
@@ -22,6 +25,7 @@ def bring(engine: Engine, now: int, handle: bytes | None = None) -> None:
     with engine.lock:
         leaving = engine.waiting.leave(handle)
     faults: list[Exception] = []
+    pause = min(_PAUSE_SECONDS, _PAUSES_SECONDS / max(len(leaving), 1)) if handle is None else 0.0
     try:
         for key in list(leaving):
             try:
@@ -33,6 +37,8 @@ def bring(engine: Engine, now: int, handle: bytes | None = None) -> None:
                 faults.append(error)
             del leaving[key]
             _arrived(engine, key, written=True)
+            if pause:
+                time.sleep(pause)
     finally:
         for key in leaving:
             _arrived(engine, key, written=False)

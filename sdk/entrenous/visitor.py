@@ -190,7 +190,7 @@ class Visitor:
         try:
             return self._engine.decide(handle, name, default, context, self._device)
         except Exception as error:
-            return Decision(default, "ERROR", _cause(error))
+            return Decision(default, "ERROR", self._faulted(error))
 
     def recommend(
         self,
@@ -234,7 +234,7 @@ class Visitor:
         try:
             return recommend(self._engine, handle, name, wanted, context=context, device=self._device)
         except Exception as error:
-            return Recommendation(unchanged(wanted), Decision(None, "ERROR", _cause(error)))
+            return Recommendation(unchanged(wanted), Decision(None, "ERROR", self._faulted(error)))
 
     def segments(self) -> Outcome:
         """Return, as `data`, the names of the `segments` that this visitor is in, sorted: none where what they read is
@@ -335,6 +335,13 @@ class Visitor:
             trace; call again.
         """
         return self._each(self._engine.erase)
+
+    def _faulted(self, error: Exception) -> str:
+        """Return a failed decision's cause, counted where it is a fault of ours."""
+        cause = _cause(error)
+        if cause == "fault":
+            self._engine.failed()
+        return cause
 
     def _each(self, work: Callable[[bytes], Erasure]) -> Outcome:
         """Do it for the visitor, and for the device that they signed in on."""

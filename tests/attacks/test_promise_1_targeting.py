@@ -116,7 +116,7 @@ def test_a_bundle_that_asks_for_a_raw_address_never_serves(shop, change):
     read = read_bundle(shop.bundle.read_bytes())
     moment = next(one for one in read.manifest.features if one.kind == "context")
     features = tuple(replace(one, **change) if one is moment else one for one in read.manifest.features)
-    shop.bundle.write_bytes(encode_bundle(replace(read.manifest, features=features), read.models))
+    shop.bundle.write_bytes(encode_bundle(replace(read.manifest, features=features, proofs={}), read.models))
     shop.publish()
     client = shop.open_as_is()
     assert isinstance(client.refused, Malformed)

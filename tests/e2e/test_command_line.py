@@ -263,3 +263,14 @@ def test_doctor_says_when_nobody_is_there_and_that_what_was_taken_serves(deploye
     run = _doctor(deployed)
     assert "demo_promotions version 1, permitted" in run.stdout
     _refused(run, "timestamp.json", "is not there")
+
+
+def test_a_command_loads_what_it_needs_and_no_other_commands_libraries():
+    heavy = "duckdb ibis lightgbm matplotlib onnx pandas pyarrow scipy sklearn sqlglot starlette uvicorn xgboost celpy"
+    code = (
+        "import contextlib, io, sys; from entrenous.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main(['serve', '--help'])\n"
+        f"print([name for name in {heavy.split()} if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -21,6 +21,7 @@ from entrenous.cli import main
 from entrenous.loop.reports import read_report
 from entrenous.messages.sending import CONTENT_TYPE, SIGNATURE, signed_content
 from entrenous_consent.sqlite import SQLiteStore
+from entrenous_consent.store import Emitted
 from entrenous_evaluation.warehouse import Warehouse
 from tests.shop import DAY, NOON, Clock, Shop
 from tests.worker import Running, running
@@ -185,6 +186,46 @@ def test_from_a_visit_to_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture
     told = json.loads(files["--json"].read_text())
     assert told["cells"] == 8
     assert told["headline"] in files["--html"].read_text()
+
+
+def test_a_collector_that_is_down_for_weeks_gets_everything_once_in_order(tmp_path: Path):
+    """Visitors, releases and tries to send for months; what waits are reports alone, a few kB each."""
+    shop, each = Shop(tmp_path, Clock()), 25
+    with running(shop, clock="admin") as worker:
+        key = worker.ask("GET", "/sender", admin=True).json["public_key"]
+        worker.stop()
+    senders = {"edge": ("demo_shop", key)}
+    with collecting(tmp_path, senders) as (port, _):
+        pass
+    made: list[str] = []
+    with running(shop, clock="admin", collector=f"http://127.0.0.1:{port}/v1/reports") as worker:
+        for day in range(0, 120, 5):
+            now = NOON + day * DAY
+            worker.ask("POST", "/clock", {"now": now}, admin=True)
+            made += worker.ask("POST", "/release", admin=True).json["reports"]
+            assert worker.ask("POST", "/send", admin=True).status == (409 if made else 200)
+            for i in range(each if day < 60 else 0):
+                name = f"day-{day}-{i}"
+                worker.ask("POST", "/v1/consent", {"choices": MEASURED}, worker.token(name, now=now))
+                worker.decide(name)
+        assert len(made) >= 2
+        waiting = _outbox(tmp_path)
+        assert [one.data for one in waiting] == [one.data for one in _outbox(tmp_path)], "the same bytes each time"
+        assert sum(len(one.data) for one in waiting) <= 8_000 * len(made)
+        with collecting(tmp_path, senders, port):
+            assert worker.ask("POST", "/send", admin=True).json == {"accepted": True, "sent": len(made)}
+            assert worker.ask("POST", "/send", admin=True).json == {"accepted": True, "sent": 0}
+    received = Warehouse(tmp_path / "reports.duckdb").reports()
+    assert sorted(one.id.hex() for one in received) == sorted(made)
+    assert [read_report(one.data) for one in waiting] == sorted(received, key=lambda one: made.index(one.id.hex()))
+
+
+def _outbox(home: Path) -> list[Emitted]:
+    store = SQLiteStore(home / "edge-state" / "visitors.db")
+    try:
+        return store.outbox()
+    finally:
+        store.close()
 
 
 def test_an_evaluation_of_nothing_says_what_to_do(tmp_path: Path, capsys):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -259,9 +261,26 @@ def test_a_canary_fed_to_every_input_is_nowhere(worker):
         worker.ask("GET", "/v1/visitor", headers={"Entrenous-Token": CANARY, "Cookie": f"__Host-entrenous={CANARY}"}),
         worker.ask("GET", "/v1/visitor", headers=worker.token(CANARY)),
         worker.ask("DELETE", "/v1/visitor", headers={"Entrenous-Visitor": CANARY}),
+        worker.ask(
+            "POST", "/v1/recommend", {"decision": CANARY, "visitor": CANARY, "items": [CANARY], "region": CANARY}
+        ),
+        worker.ask("POST", "/v1/why", {"decision": CANARY, "context": {CANARY: CANARY}}, worker.token(CANARY)),
+        worker.ask("POST", "/v1/why", {"decision": "promotion", "language": CANARY}, worker.token(CANARY)),
+        worker.ask("GET", f"/v1/bundle/{CANARY}"),
+        worker.ask("GET", f"/preferences?lang={CANARY}", headers={"Cookie": f"__Host-entrenous={CANARY}"}),
+        worker.ask(
+            "POST", "/ofrep/v1/evaluate/flags", {"context": {"targetingKey": CANARY}}, {"If-None-Match": CANARY}
+        ),
+        worker.ask(
+            "POST", "/v1/decide", {"decisions": ["promotion"], "visitor": CANARY}, {"User-Agent": f"bot {CANARY}"}
+        ),
+        worker.ask("POST", "/v1/decide", raw=b"{" + CANARY.encode()),
+        worker.ask("POST", "/v1/decide", {"decisions": ["promotion"]}, {"Authorization": f"Bearer {CANARY}"}),
         worker.ask("GET", "/metrics", admin=True),
+        worker.ask("POST", "/v1/import", raw=CANARY.encode(), admin=True),
     ]
     for answer in answers:
+        assert CANARY not in str(answer.headers)
         # The one thing that comes back is a flag's own key, and a decision's own name, to whoever asked for it.
         told = answer.data.decode()
         if told.startswith("{"):
@@ -269,6 +288,22 @@ def test_a_canary_fed_to_every_input_is_nowhere(worker):
         assert CANARY not in told
     worker.ask("POST", "/flush", admin=True)
     assert CANARY.encode() not in bytes_of(worker, "edge-state", "edge-keys")
+
+
+def test_what_a_crash_leaves_on_standard_error_names_nobody():
+    """An error of ours, and one of another library's whose text quotes what it was handed, handled by nobody."""
+    code = (
+        "import logging; from entrenous_edge.logs import start_logging; start_logging()\n"
+        f"try: int({CANARY!r})\n"
+        "except ValueError: logging.getLogger('uvicorn.error').exception('Exception in ASGI application')\n"
+        f"raise RuntimeError({CANARY!r})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert run.returncode == 1
+    assert [line["error"] for line in lines] == ["ValueError", "RuntimeError"]
+    assert all(line["at"] for line in lines)
+    assert CANARY not in run.stderr
 
 
 def test_metrics_name_no_arm_and_move_consents_in_twenties(worker):

@@ -14,7 +14,7 @@ from tests.dense import bundle_of, packaged, packaged_linears
 from tests.shop import Shop
 
 from entrenous.decisions.form import Arm
-from entrenous.decisions.why import LANGUAGES
+from entrenous.decisions.why import LANGUAGES, recalled
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.dense import to_dense_onnx
 
@@ -115,6 +115,20 @@ def test_effects_of_a_linear_model_add_up_to_its_margin(shop: Shop):
     nothing = np.full(len(client._engine.active.features), np.nan, np.float32)
     start = scorer.margin(nothing.data, [], 0)
     assert decision.margin - start == pytest.approx(sum(one.effect for one in decision.why().effects), abs=1e-4)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_receipt_still_says_the_reason_and_what_was_not_looked_at_but_not_what_counted(shop: Shop, language):
+    client = shop.open()
+    visitor = agreeing(client, history=False)
+    looked(visitor)
+    decision = visitor.decide("promotion", "none")
+    (kept,) = visitor.export().data["purposes"]["personalize"]["receipts"]
+    lines, features = decision.why(language).lines, client.bundle.features
+    assert recalled(kept, features, language) == (lines[0], lines[-1])
+    assert len(lines) > 2
+    assert recalled({**kept, "withheld": []}, features, language) == (lines[0],)
+    assert "bought orders 90d" in recalled(kept, (), language)[1]
 
 
 def test_another_language_is_refused(shop: Shop):

@@ -53,6 +53,7 @@ POLICY, SPEC, BUNDLE = (
 SHIPPED_BUNDLE = files("entrenous.demo").joinpath("bundle.msgpack").read_bytes()
 OWN_NAMES = re.compile(
     r"\.clip$|(\.|^)choice(\.|$)|\.costs$|\.shares$|\.posteriors(\.|$)|^models$|\.consent_mode$|\.with$|^mappings$|^webhooks$"
+    r"|^manifest\.proofs$"
 )
 """Tables whose keys are the author's own: metrics, tranches, models, purposes, parts of a starter."""
 GETTERS = {

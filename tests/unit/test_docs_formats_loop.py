@@ -47,6 +47,7 @@ from entrenous_edge.deciding import _WANTED, Deciding
 from entrenous_edge.identity import COOKIE, REFUSED_COOKIE, TOKEN_HEADER, VISITOR_HEADER, Door
 from entrenous_edge.metrics import Metrics
 from entrenous_edge.openapi import document
+from entrenous_edge.pages import routes
 from entrenous_edge.preferences import Preferences
 from entrenous_edge.protocol import HEADER_BYTES, HEADER_LINES
 from entrenous_edge.public import MOST_CALLS, public_app
@@ -228,8 +229,14 @@ def test_every_key_of_the_workers_configuration_is_described(edge: Path, asked: 
     config = read_config(edge)
     assert_described(WORKER, asked)
     assert rows(WORKER).keys() == keys_of(asked)
-    # A document holds no address, so that the example has none to send reports or messages to.
-    assert keys_of(asked) - {call.key for call in asked if call.present} == {"collector", "mappings", "tls", "webhooks"}
+    # A document holds no address, so that the example has none to send reports or messages to, and no other file.
+    assert keys_of(asked) - {call.key for call in asked if call.present} == {
+        "collector",
+        "mappings",
+        "theme",
+        "tls",
+        "webhooks",
+    }
     assert config.token_key == TOKEN_KEY
 
 
@@ -259,7 +266,7 @@ def test_every_key_of_the_configuration_reaches_the_worker():
     parsed = {one.name for one in fields(EdgeConfig)}
     renamed = {"admin_token_file": "admin_token", "token_key_file": "token_key", "clock": "clock_by_admin"}
     shown = {renamed.get(key, key) for key in tomllib.loads(block("toml edge"))} - {"format"}
-    assert shown == parsed - {"collector", "mappings", "tls", "webhooks"}
+    assert shown == parsed - {"collector", "mappings", "theme", "tls", "webhooks"}
 
 
 def test_every_key_of_the_collectors_configuration_is_described(tmp_path: Path, asked: list[Asked]):
@@ -326,11 +333,14 @@ def test_every_error_code_is_described_with_its_status():
     assert {code: int(status) for code, status in described} == STATUS
 
 
-def test_only_the_two_of_health_open_without_a_key():
+def test_only_health_and_the_persons_own_page_open_without_a_key():
     app = public_app(a_worker(["pk_test_0123456789abcdef"]))
     asked = [route.split(" ") for route in routes_of(app)]
     opened = {path for method, path in asked if status_of(app, method, path) != 401}
-    assert opened == set(re.findall(r"`(/[^`]+)`", next(line for line in HTTP.splitlines() if "are open." in line)))
+    (line,) = (line for line in HTTP.splitlines() if "are open." in line)
+    assert opened == set(re.findall(r"`(/[^`]+)`", line.partition("are open.")[0]))
+    published = {"/livez", "/readyz", "/openapi.json", "/v1/bundle", "/v1/bundle/{name:path}"}
+    assert {path for path in opened if not path.startswith("/preferences")} == published
 
 
 def test_the_rule_for_bots_and_the_bounds_of_a_call_are_stated():
@@ -345,7 +355,8 @@ def test_the_description_for_programs_names_every_route():
         f"{method.upper()} {path}" for path, operations in document()["paths"].items() for method in operations
     }
     served = {one.replace("{name:path}", "{name}") for one in routes_of(public_app(a_worker()))}
-    assert described == served
+    pages = {one for one in served if one.partition(" ")[2].startswith("/preferences")}
+    assert described == served - pages, "pages are for people"
 
 
 def test_the_headers_and_cookies_of_the_worker_are_named():
@@ -373,6 +384,16 @@ def test_every_key_of_a_body_is_described(handler: Callable[..., Any]):
     assert known - {"batches"} <= subsection(HTTP, "| key | type").keys()
 
 
+def test_every_field_of_a_form_is_described():
+    source = inspect.getsource(routes)
+    described = subsection(HTTP, "| route | body")
+    for path, handler in (("choice", "choose"), ("taste", "taste"), ("objection", "object"), ("erasure", "erase")):
+        (body,) = re.findall(rf"async def {handler}\(.*?self\._form\(request, (.*?)\)\n", source, re.DOTALL)
+        (row,) = described[f"POST /preferences/{path}"]
+        told = set(re.findall(r"`(\w+)`", row.split(" | ")[1])) - {"accept", "refuse", "save", "yes"}
+        assert told == set(re.findall(r'"(\w+)"', body))
+
+
 def test_the_limits_of_the_loop_are_stated():
     assert {param.values[2] for param in _limits()} >= {
         "LONGEST_SECONDS",
@@ -388,7 +409,9 @@ def test_the_limits_of_the_loop_are_stated():
     assert f"at most {values['MOST_BYTES']} bytes" in HTTP
     assert f"array of 1 to {values['MOST_DECISIONS']} texts" in HTTP
     assert f"at most {values['MOST_EVENTS']} in all" in HTTP
-    assert f"{values['_COOKIE_DAYS']} days" in HTTP
+    assert f"{values['COOKIE_DAYS']} days" in HTTP
+    assert f"at most {values['MOST_FORM_BYTES']} bytes and {values['MOST_FORM_FIELDS']} fields" in HTTP
+    assert f"at most {values['_MOST_THEME_BYTES']} bytes" in WORKER
     assert f"at most {values['REPORT_LIMIT']} bytes" in REPORT
     assert f"more than {values['REPORT_LIMIT']} bytes" in ON_ITS_WAY
     assert f"at most {values['LONGEST_SECONDS']} seconds" in SECTIONS["Visitor token"]

@@ -33,7 +33,7 @@ def rewrite(shop, *, features=None, models=None, expires=None, **rules) -> None:
         features=features or read.manifest.features,
         expires=expires or read.manifest.expires,
     )
-    shop.bundle.write_bytes(encode_bundle(manifest, models or read.models))
+    shop.bundle.write_bytes(encode_bundle(replace(manifest, proofs={}), models or read.models))
 
 
 def promotion(shop):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from entrenous.model.onnx_profile import check_model
+from entrenous.model.runtime import onnxruntime
 from entrenous_consent.errors import Malformed
 from entrenous_exporters.trees.form import Column, Ensemble, Floats, bound_of, check_float32
 from entrenous_exporters.trees.reference import walk

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import nan
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from entrenous.decision import Decision
 from entrenous.decisions.routes import Scored
+from entrenous.features import Feature
 from entrenous.markers import words_of
 from entrenous_consent.errors import Malformed
 
-__all__ = ["LANGUAGES", "Effect", "Why", "explain"]
+__all__ = ["LANGUAGES", "Effect", "Why", "explain", "recalled"]
 
 LANGUAGES = ("en", "fr")
 _SHOWN = 3
@@ -117,7 +118,8 @@ def explain(decision: Decision, language: str = "en") -> Why:
     if language not in LANGUAGES:
         raise Malformed("is not spoken here", place="language", remedy="use one of: " + ", ".join(LANGUAGES))
     scored: Scored | None = decision.scored
-    lines = [_answer(decision, language)]
+    share = decision.receipt.basis.share if decision.receipt else 10_000
+    lines = [_answer(decision.cause, decision.tranche, share, language)]
     if scored is None or decision.receipt is None:
         return Why(tuple(lines), (), ())
     effects = _effects(scored, language) if decision.tranche else ()
@@ -126,18 +128,33 @@ def explain(decision: Decision, language: str = "en") -> Why:
         if some:
             lines.append(words[language].format(words=_listed(some[:_SHOWN])))
     withheld = decision.receipt.basis.withheld
-    if withheld:
-        spoken = {one.name: words_of(one, language) for one in scored.route.features}
-        lines.append(_UNSEEN[language].format(words=_listed([spoken.get(name, name) for name in withheld])))
+    lines += _unseen(withheld, scored.route.features, language)
     return Why(tuple(lines), effects, withheld)
 
 
-def _answer(decision: Decision, language: str) -> str:
-    share = decision.receipt.basis.share / 100 if decision.receipt else 100.0
-    key = decision.cause if decision.cause in _ANSWERS else "otherwise"
-    if not key and share < 100:
+def recalled(receipt: Mapping[str, Any], features: Iterable[Feature], language: str = "en") -> tuple[str, ...]:
+    """Return what a receipt still says of its decision: the answer's reason, and what was not looked at. What counted
+    is not kept.
+
+    Args:
+        receipt: as `Visitor.export` tells it. features: of the bundle in force, for their words.
+        language: one of `LANGUAGES`.
+    """
+    answer = _answer(receipt["cause"], receipt["tranche"], receipt["share"], language)
+    return (answer, *_unseen(receipt["withheld"], features, language))
+
+
+def _answer(cause: str, tranche: str, share: int, language: str) -> str:
+    key = cause if cause in _ANSWERS else "otherwise"
+    if not key and share < 10_000:
         key = "drawn"
-    return _ANSWERS[key][language].format(tranche=decision.tranche, share=f"{share:g}")
+    return _ANSWERS[key][language].format(tranche=tranche, share=f"{share / 100:g}")
+
+
+def _unseen(withheld: Iterable[str], features: Iterable[Feature], language: str) -> list[str]:
+    spoken = {one.name: words_of(one, language) for one in features}
+    words = _listed(spoken.get(name, name.replace("_", " ")) for name in withheld)
+    return [_UNSEEN[language].format(words=words)] if words else []
 
 
 def _listed(words: Iterable[str]) -> str:

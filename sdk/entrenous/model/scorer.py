@@ -11,8 +11,8 @@ import threading
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
+from entrenous.model.runtime import onnxruntime as ort
 from entrenous_consent.errors import Malformed
 
 __all__ = ["Scorer", "open_session"]
