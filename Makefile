@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup check test coverage evidence load soak switch fuzz bench bench-smoke demo demo-model clean
+.PHONY: setup check test coverage evidence load soak switch fuzz fuzz-http bench bench-smoke demo demo-model clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -43,6 +43,9 @@ soak: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.signals --out docs/evidence/fuzz.txt
+
+fuzz-http: $(STAMP)
+	$(BIN)/python -m tests.fuzz.http --out docs/evidence/openapi.txt
 
 bench: $(STAMP)
 	$(BIN)/pytest benches --benchmark-only --benchmark-disable-gc -p no:randomly

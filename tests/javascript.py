@@ -13,6 +13,7 @@ import pytest
 __all__ = ["HOME", "node", "program"]
 
 HOME = Path(__file__).parent / "browser"
+_OLDEST = 20
 _PACKAGES = {"chromium": "chromium", "node": "nodejs"}
 
 
@@ -30,6 +31,9 @@ def node(script: str, *given: object, needs: str) -> Any:
     if not (HOME / "node_modules" / needs).is_dir():
         pytest.skip(f"needs {needs}: npm ci --prefix tests/browser")
     command = [program("node"), str(HOME / script), *map(str, given)]
+    told = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    if int(told.strip().lstrip("v").partition(".")[0]) < _OLDEST:
+        pytest.skip(f"needs node {_OLDEST} or newer, this is {told.strip()}")
     run = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout)

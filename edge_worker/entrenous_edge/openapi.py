@@ -36,6 +36,7 @@ def _of(name: str) -> Schema:
 
 
 _EVENTS: Schema = {"type": "array", "minItems": 1, "maxItems": MOST_EVENTS, "items": _of("Event")}
+_OUTCOMES: Schema = {"type": "array", "items": _of("Outcome")}
 _ASKED: dict[str, Any] = {"visitor": _TEXT, "minor": _FLAG}
 _SCHEMAS: Mapping[str, Schema] = {
     "Decision": _object(
@@ -103,14 +104,19 @@ def _in_path(name: str) -> Schema:
 
 
 _EVALUATION = _object(closed=False, context=_of("Context"))
-_CHOICES = _object(
-    choices={"type": "object", "additionalProperties": _FLAG},
-    tcf=_TEXT,
-    gpp=_TEXT,
-    gpc=_TEXT,
-    consent_mode={"type": "object", "additionalProperties": {"enum": ["granted", "denied"]}},
-    cmp=_TEXT,
-)
+_CHOICES: Schema = {
+    "oneOf": [
+        _object(("choices",), choices={"type": "object", "additionalProperties": _FLAG}),
+        _object(("tcf",), tcf=_TEXT),
+        _object(("gpp",), gpp=_TEXT),
+        _object(("gpc",), gpc=_TEXT),
+        _object(
+            ("consent_mode", "cmp"),
+            consent_mode={"type": "object", "additionalProperties": {"enum": ["granted", "denied"]}},
+            cmp=_TEXT,
+        ),
+    ]
+}
 _WANTED = _object(
     ("decision",),
     decision=_TEXT,
@@ -195,7 +201,7 @@ _PATHS: Mapping[str, Mapping[str, Schema]] = {
         "post": _operation(
             "Take in events",
             {"anyOf": [_of("Batch"), _object(("batches",), batches={"type": "array", "items": _of("Batch")})]},
-            _object(("outcomes",), outcomes={"type": "array"}),
+            _object(("outcomes",), outcomes={"type": "array", "items": {"anyOf": [_of("Outcome"), _OUTCOMES]}}),
             who=_ANYONE,
         )
     },
@@ -211,7 +217,7 @@ _PATHS: Mapping[str, Mapping[str, Schema]] = {
     "/v1/objection": {
         "post": _operation(
             "Object to purposes, or to all",
-            _object(purposes=_TEXTS),
+            _object(purposes={"type": ["array", "null"], "items": _TEXT}),
             _of("Outcome"),
             ("202", "done, and a last trace is yet to go"),
             who=_PROVEN,
@@ -226,7 +232,11 @@ _PATHS: Mapping[str, Mapping[str, Schema]] = {
             "Put right what is kept",
             _object(
                 ("corrections",),
-                corrections={"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+                corrections={
+                    "type": "object",
+                    "minProperties": 1,
+                    "additionalProperties": {"type": ["string", "null"]},
+                },
             ),
             _of("Outcome"),
             who=_PROVEN,
@@ -255,7 +265,12 @@ _PATHS: Mapping[str, Mapping[str, Schema]] = {
         "get": _operation("Say what can be told and was", None, _TOLD, who=_PROVEN),
         "post": _operation(
             "Tell a taste, or take the last one back",
-            _object(**_ASKED, field=_TEXT, value=_TEXT, holds=_FLAG, undo=_TEXT),
+            {
+                "oneOf": [
+                    _object(("field", "value"), **_ASKED, field=_TEXT, value=_TEXT, holds=_FLAG),
+                    _object(("undo",), **_ASKED, undo=_TEXT),
+                ]
+            },
             _of("Outcome"),
             who=_ANYONE,
         ),

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from entrenous_edge.answers import STATUS, Problem, problem
 from entrenous_edge.app import Worker
@@ -34,6 +34,7 @@ __all__ = ["MOST_CALLS", "Handler", "Public", "guarded", "public_app", "unrouted
 
 MOST_CALLS = 512
 """Calls under way at once that are not answered at once; one more is told to come back."""
+_UNROUTED = "no such route, or not with this method"
 _LOG = logging.getLogger("entrenous.edge")
 _FLAG = "/ofrep/v1/evaluate/flags/"
 _FLAG_BYTES = _FLAG.encode()
@@ -122,7 +123,8 @@ class Public:
             if answer is None:
                 await self._rest(scope, receive, send)
             elif scope["method"] != "POST":
-                await _send(send, refusal(Problem("method_not_allowed", "no such route, or not with this method")))
+                refused = refusal(Problem("method_not_allowed", _UNROUTED))
+                await _send(send, refused._replace(headers=[*refused.headers, (b"allow", b"POST")]))
             else:
                 with suppress(ClientDisconnect):
                     await _send(send, await answer(Call(scope, receive)))
@@ -209,8 +211,12 @@ def _fault(error: Exception) -> Problem:
     return Problem("fault", "something failed here; the log names the kind of error")
 
 
-async def unrouted(_: Request, error: Exception) -> Response:
-    """Answer what no route takes."""
+async def unrouted(request: Request, error: Exception) -> Response:
+    """Answer what no route takes; where another method would be taken, with those that are (RFC 9110, 15.5.6)."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = next((code for code, known in STATUS.items() if known == status), "fault")
-    return problem(Problem(code, "no such route, or not with this method"))
+    given = problem(Problem(code, _UNROUTED))
+    if code == "method_not_allowed":
+        here = [one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE]
+        given.headers["Allow"] = ", ".join(sorted({method for one in here for method in one.methods}))
+    return given

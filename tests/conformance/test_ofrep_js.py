@@ -1,8 +1,7 @@
 """The OpenFeature project's unmodified OFREP providers for JavaScript, of a server and of a page, against real workers.
 
-The server's (0.1.3, the only one that is published) is older than OFREP 0.2: an answer without a value, which leaves
-the caller's default to hold (OFREP, ADR 0006), is to it no answer that it knows. It gives the default as well, and
-calls it an error.
+The server's (0.1.3, the only one that is published) does not know an answer without a value, by which the caller's
+default holds (OFREP, ADR 0006). It gives that default as well, and calls it an error.
 """
 
 from __future__ import annotations
