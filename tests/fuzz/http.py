@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.shop import Clock, Shop
 from tests.worker import KEY, Running, running
 
-__all__ = ["ALL", "CALLERS", "VISITOR", "faults", "headers_of", "main", "run"]
+__all__ = ["ALL", "CALLERS", "VISITOR", "answered", "faults", "headers_of", "main", "run"]
 
 VISITOR = "ada"
 ALL = {"personalize": True, "history": True, "measure": True, "improve": True}
@@ -52,6 +52,12 @@ def faults(worker: Running) -> list[str]:
     return [line for line in worker.log().splitlines() if "Invalid HTTP request received" not in line]
 
 
+def answered(worker: Running) -> dict[str, int]:
+    """Return how many answers the worker gave, by class of status."""
+    text = worker.ask("GET", "/metrics", admin=True).data.decode()
+    return {kind: int(count) for kind, count in re.findall(r'entrenous_answers_total\{class="(\dxx)"\} (\d+)', text)}
+
+
 def run(
     port: int, headers: Mapping[str, str], home: Path, *, examples: int, document: str = "", only: str = ""
 ) -> tuple[int, str]:
@@ -76,15 +82,15 @@ def run(
 def main() -> int:
     """Make calls up for each caller, on a worker of its own, and write what came of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--examples", type=int, default=200)
+    parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     today = datetime.now(UTC)
     lines = [
-        "Calls made up from the worker's /openapi.json, by schemathesis "
-        f"{version('schemathesis')}; checks: {', '.join(CHECKS)}.",
+        f"Calls made up from the worker's /openapi.json, by schemathesis {version('schemathesis')}. Checks:",
+        ", ".join(CHECKS) + ".",
         f"{today.day} {today:%B %Y}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"seed {_SEED}, {given.examples} at random for each operation. To see it again: make fuzz-http",
+        f"seed {_SEED}, at most {given.examples} at random for each operation. To see it again: make fuzz-http",
         "",
     ]
     worst = 0
@@ -94,12 +100,13 @@ def main() -> int:
             with running(Shop(home, Clock())) as worker:
                 worker.consent(VISITOR, ALL)
                 ended, told = run(worker.port, headers_of(worker, caller), home, examples=given.examples)
-                logged = faults(worker)
+                logged, classes = faults(worker), answered(worker)
         if ended or logged:
             sys.stdout.write("\n".join([told, *logged]))
         counted = re.search(r"(\d[\d,]*) generated", told)
         outcome = "no finding" if not ended else "findings"
-        lines.append(f"{said}: {counted.group(1) if counted else 'no'} calls, {outcome}")
+        by_class = ", ".join(f"{kind} {count:,}" for kind, count in sorted(classes.items()))
+        lines.append(f"{said}: {int(counted.group(1)) if counted else 0:,} calls, {outcome}; answers: {by_class}")
         worst = max(worst, ended, bool(logged))
     given.out.write_text("\n".join(lines) + "\n")
     return worst
