@@ -18,7 +18,7 @@ from entrenous.importing.mapping import AnyMapping
 from entrenous_consent.errors import Refusal
 from entrenous_edge.answers import Problem, answer
 from entrenous_edge.app import Worker
-from entrenous_edge.bodies import read_json
+from entrenous_edge.calls import read_json
 from entrenous_edge.importing import Importing
 from entrenous_edge.public import Handler, guarded, unrouted
 

@@ -14,9 +14,8 @@ from starlette.responses import Response
 from entrenous import Client, Decision, Outcome, Visitor
 from entrenous_consent.signals import gpc_objects
 from entrenous_edge.answers import Problem, answer, only, outcome_of, problem_of
-from entrenous_edge.bodies import read_json
 from entrenous_edge.bots import is_bot
-from entrenous_edge.calls import Asked
+from entrenous_edge.calls import Asked, read_json
 from entrenous_edge.identity import REFUSED_COOKIE, Door, give_cookie, new_cookie, remember_refusal, take_cookie
 from entrenous_edge.metrics import Metrics
 

@@ -9,11 +9,11 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from starlette.requests import ClientDisconnect, cookie_parser
+from starlette.requests import ClientDisconnect, Request, cookie_parser
 
 from entrenous_edge.answers import ENCODE, PRIVATE, Problem, problem_table
 
-__all__ = ["MOST_BYTES", "Asked", "Call", "Reply", "parse_json", "refusal", "reply"]
+__all__ = ["MOST_BYTES", "Asked", "Call", "Reply", "parse_json", "read_json", "refusal", "reply"]
 
 MOST_BYTES = 256 << 10
 """The most bytes a body may have."""
@@ -120,6 +120,11 @@ class Call:
         if kind != "application/json" and kind.partition(";")[0].strip().lower() != "application/json":
             raise Problem("unsupported_media_type", "send application/json")
         return parse_json(await self.read())
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """Return the JSON object in the body of a request of Starlette's; see `Call.json`."""
+    return await Call(request.scope, request.receive).json()
 
 
 def parse_json(data: bytes) -> dict[str, Any]:

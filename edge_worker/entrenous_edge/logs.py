@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 from types import TracebackType
@@ -46,7 +47,9 @@ def start_logging() -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
 
-    def last(kind: type[BaseException], error: BaseException, raised: TracebackType | None) -> None:
-        root.critical("an error was not handled", exc_info=(kind, error, raised))
+    def last(kind: type[BaseException], error: BaseException | None, raised: TracebackType | None) -> None:
+        root.critical("an error was not handled", exc_info=(kind, error or kind(), raised))
 
     sys.excepthook = last
+    threading.excepthook = lambda one: last(one.exc_type, one.exc_value, one.exc_traceback)
+    sys.unraisablehook = lambda one: last(one.exc_type, one.exc_value, one.exc_traceback)

@@ -9,9 +9,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from entrenous import Outcome
+from entrenous import Decision, Outcome
 from entrenous_edge.answers import Problem, answer, only, outcome_of, problem_of
-from entrenous_edge.bodies import read_json
+from entrenous_edge.calls import read_json
 
 if TYPE_CHECKING:
     from entrenous_edge.app import Worker
@@ -52,12 +52,9 @@ class Preferences:
         asking = worker.door.asking(request, body.get("visitor"))
         if asking.proven:
             worker.door.check_origin(request, asking)
-        identifier = await worker.asking(request, body)
-        if identifier is None:
-            return answer(outcome_of(Outcome(False, "minor")))
-        if not identifier or worker.objects(request, identifier):
-            return answer(outcome_of(Outcome(False, "consent_missing")))
-        visitor = worker.client.visitor(identifier)
+        visitor = worker.seen(request, await worker.asking(request, body))
+        if isinstance(visitor, Decision):
+            return answer(outcome_of(Outcome(False, visitor.cause)))
 
         def work() -> Outcome:
             if telling:

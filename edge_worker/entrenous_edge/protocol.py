@@ -128,7 +128,7 @@ class Connection(HttpToolsProtocol):
         answer, self._answer = self._answer, None
         if answer is None:
             super().on_message_complete()
-        elif not self._busy:
+        elif answer is not _nothing:
             self._run(answer)
 
     # Answering

@@ -1,6 +1,7 @@
 """The public port: its routes, and the two ways they are answered.
 
-Decisions and events are answered straight from ASGI, everything else by Starlette; one table says what there is.
+Decisions and events are answered by the connection itself where it can (`entrenous_edge.protocol`), else straight from
+ASGI; everything else by Starlette. `routes` says what there is.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Public:
             "/v1/recommend": deciding.recommend,
             "/v1/why": deciding.why,
         }
-        self._fast = {path: self._answering(path, handler) for path, handler in fast.items()}
+        self._fast = {path: self.answering(path, handler) for path, handler in fast.items()}
         self._lanes = {path.encode(): answer for path, answer in self._fast.items()}
         self._rest = Starlette(
             routes=[
@@ -115,31 +116,34 @@ class Public:
         answer = self._fast.get(path)
         if answer is None and path.startswith(_FLAG) and (key := path[len(_FLAG) :]) and "/" not in key:
             answer = self._flag_of(key)
-        if self._under_way >= self._most and path not in ("/livez", "/readyz"):
-            await _send(send, refusal(Problem("unavailable", "too many calls are under way: come back")))
-            return
-        self._under_way += 1
-        try:
-            if answer is None:
+        if answer is None and self._under_way >= self._most and path not in ("/livez", "/readyz"):
+            await _send(send, refusal(_full()))
+        elif answer is None:
+            self._under_way += 1
+            try:
                 await self._rest(scope, receive, send)
-            elif scope["method"] != "POST":
-                refused = refusal(Problem("method_not_allowed", _UNROUTED))
-                await _send(send, refused._replace(headers=[*refused.headers, (b"allow", b"POST")]))
-            else:
-                with suppress(ClientDisconnect):
-                    await _send(send, await answer(Call(scope, receive)))
-        finally:
-            self._under_way -= 1
+            finally:
+                self._under_way -= 1
+        elif scope["method"] != "POST":
+            refused = refusal(Problem("method_not_allowed", _UNROUTED))
+            await _send(send, refused._replace(headers=[*refused.headers, (b"allow", b"POST")]))
+        else:
+            with suppress(ClientDisconnect):
+                await _send(send, await answer(Call(scope, receive)))
 
     def _flag_of(self, key: str) -> Fast:
-        return self._answering(_FLAG + "{key}", lambda call: self._flag(call, key))
+        return self.answering(_FLAG + "{key}", lambda call: self._flag(call, key))
 
-    def _answering(self, route: str, handler: Fast) -> Fast:
+    def answering(self, route: str, handler: Fast) -> Fast:
         """Return the handler with every refusal and fault told as an answer, and counted under its route."""
 
         async def answer(call: Call) -> Reply:
             since = perf_counter()
+            full = self._under_way >= self._most
+            self._under_way += 1
             try:
+                if full:
+                    raise _full()
                 given = await handler(call)
             except Problem as error:
                 given = refusal(error)
@@ -147,6 +151,8 @@ class Public:
                 raise
             except Exception as error:
                 given = refusal(_fault(error))
+            finally:
+                self._under_way -= 1
             self._metrics.request(route, given.status, perf_counter() - since)
             return given
 
@@ -179,6 +185,10 @@ def _slow(worker: Worker, theme: bytes) -> list[tuple[str, Handler, str]]:
         ("/livez", worker.livez, "GET"),
         ("/readyz", worker.readyz, "GET"),
     ]
+
+
+def _full() -> Problem:
+    return Problem("unavailable", "too many calls are under way: come back")
 
 
 async def _send(send: Send, given: Reply) -> None:

@@ -22,7 +22,7 @@ import uvloop
 
 from entrenous import Client
 from entrenous.config import system_clock
-from entrenous_consent.errors import Unavailable
+from entrenous_consent.errors import Refusal, Unavailable
 from entrenous_edge.admin import SetClock, admin_app
 from entrenous_edge.app import Worker
 from entrenous_edge.config import Address, EdgeConfig
@@ -34,6 +34,7 @@ from entrenous_edge.public import MOST_CALLS, public_app
 __all__ = ["serve"]
 
 _DRAIN_SECONDS = 5
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _SLOW_SECONDS = 20.0
 """How long a call may take to arrive."""
 _SWITCH_SECONDS = 0.0005
@@ -95,11 +96,13 @@ def _serve_several(
         context.Process(target=_serve_child, args=(config, public, admin, ready), name=f"worker {i}")
         for i, admin in enumerate(admins)
     ]
+    told = threading.Event()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # one that comes before there is somebody to pass it on waits
     for child in children:
         child.start()
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         signal.signal(number, lambda *_: told.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     waiting = len(children)
     while not told.is_set() and all(child.is_alive() for child in children):
         if waiting:
@@ -122,7 +125,12 @@ def _serve_several(
 
 
 def _serve_child(config: EdgeConfig, public: socket.socket, admin: socket.socket, ready: Any) -> None:
-    _serve_one(config, public, admin, ready.put)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    try:
+        _serve_one(config, public, admin, ready.put)
+    except Refusal as error:
+        print(f"entrenous serve: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _gauges(client: Client) -> dict[str, float]:
@@ -171,7 +179,7 @@ async def _run(worker: Worker, config: EdgeConfig, apps: list[tuple[Any, socket.
         worker.draining = True
         loop.call_later(config.drain_seconds, stop)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         loop.add_signal_handler(number, drain)
     connections = [server.server_state.connections for server in servers]
     slow = asyncio.create_task(close_slow(lambda: set().union(*connections), _SLOW_SECONDS))

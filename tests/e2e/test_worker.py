@@ -291,17 +291,21 @@ def test_a_canary_fed_to_every_input_is_nowhere(worker):
 
 
 def test_what_a_crash_leaves_on_standard_error_names_nobody():
-    """An error of ours, and one of another library's whose text quotes what it was handed, handled by nobody."""
+    """An error of ours, and one of another library's whose text quotes what it was handed, handled by nobody: in the
+    main thread, in another, in what is being let go."""
     code = (
         "import logging; from entrenous_edge.logs import start_logging; start_logging()\n"
         f"try: int({CANARY!r})\n"
         "except ValueError: logging.getLogger('uvicorn.error').exception('Exception in ASGI application')\n"
+        f"def fails(*_): raise KeyError({CANARY!r})\n"
+        "import threading; one = threading.Thread(target=fails); one.start(); one.join()\n"
+        "type('Left', (), {'__del__': fails})()\n"
         f"raise RuntimeError({CANARY!r})"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in run.stderr.splitlines()]
     assert run.returncode == 1
-    assert [line["error"] for line in lines] == ["ValueError", "RuntimeError"]
+    assert [line["error"] for line in lines] == ["ValueError", "KeyError", "KeyError", "RuntimeError"]
     assert all(line["at"] for line in lines)
     assert CANARY not in run.stderr
 
