@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -138,16 +138,22 @@ def running(shop: Shop, **changes: Any) -> Iterator[Running]:
     """Run a worker on a shop until the block ends."""
     path = configure(shop, **changes)
     command = [sys.executable, "-c", "import sys; from entrenous.cli import main; sys.exit(main())", "serve"]
-    with (shop.home / "worker.log").open("a") as log:
-        process = subprocess.Popen(
-            [*command, "--config", str(path)], stdout=subprocess.PIPE, stderr=log, text=True, env=dict(os.environ)
-        )
+    with started([*command, "--config", str(path)], shop.home) as worker:
+        yield worker
+
+
+@contextmanager
+def started(command: Sequence[str], home: Path) -> Iterator[Running]:
+    """Run a command that serves until the block ends; what it logs is in `worker.log`."""
+    log_path = home / "worker.log"
+    with log_path.open("a") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=dict(os.environ))
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        assert line.startswith("serving on "), (shop.home / "worker.log").read_text()
+        assert line.startswith("serving on "), log_path.read_text()
         public, admin = line.removeprefix("serving on ").strip().split(", admin on ")
-        yield Running(shop.home, process, int(public.rpartition(":")[2]), int(admin.rpartition(":")[2]))
+        yield Running(home, process, int(public.rpartition(":")[2]), int(admin.rpartition(":")[2]))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

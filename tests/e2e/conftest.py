@@ -58,3 +58,15 @@ def peer(shop: Shop, client: object) -> Iterator[Peer]:
     peer = Peer(shop.home)
     yield peer
     peer.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes, where a worker of these tests keeps its state."""
+    disk = tmp_path / "edge-state"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs: run as root")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

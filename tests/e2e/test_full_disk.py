@@ -2,23 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs: run as root")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
 
 def test_a_full_disk_refuses_plainly_and_loses_nothing(shop, small_disk, ask):
     state, ballast = small_disk / "state", small_disk / "ballast"

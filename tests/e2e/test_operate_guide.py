@@ -273,17 +273,6 @@ def test_decisions_are_stale(shop: Shop, capsys):
         assert worker.decide("ada")["reason"] in ("TARGETING_MATCH", "SPLIT")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "edge-state"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs: run as root")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
 def test_the_disk_is_full(shop: Shop, small_disk: Path, capsys):
     with running(shop) as worker:
         worker.consent("ada", ALL)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ import pytest
 from entrenous_edge.serve import _DRAIN_SECONDS
 from tests.commands import declared
 from tests.shop import Clock, Shop
-from tests.worker import Running, configure
+from tests.worker import Running, configure, started
 
 ALL = {"personalize": True, "history": True, "measure": True, "improve": True}
 PROJECT = Path(__file__).parents[2]
@@ -89,27 +89,8 @@ def home() -> Iterator[Path]:
         yield home
 
 
-@contextmanager
-def confined(home: Path, *, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    with (home / "worker.log").open("a") as log:
-        process = subprocess.Popen(
-            command(home, environment=environment), stdout=subprocess.PIPE, stderr=log, text=True
-        )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("serving on "), (home / "worker.log").read_text()
-        public, admin = line.removeprefix("serving on ").strip().split(", admin on ")
-        yield Running(home, process, int(public.rpartition(":")[2]), int(admin.rpartition(":")[2]))
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        process.stdout.close()
+def confined(home: Path, *, environment: dict[str, str] | None = None) -> AbstractContextManager[Running]:
+    return started(command(home, environment=environment), home)
 
 
 def status(process: int, word: str) -> str:
