@@ -45,7 +45,7 @@ fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.signals --out docs/evidence/fuzz.txt
 
 fuzz-http: $(STAMP)
-	$(BIN)/python -m tests.fuzz.http --out docs/evidence/openapi.txt
+	$(BIN)/python -m tests.fuzz.openapi --out docs/evidence/openapi.txt
 
 bench: $(STAMP)
 	$(BIN)/pytest benches --benchmark-only --benchmark-disable-gc -p no:randomly

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fuzz.http import ALL, CALLERS, VISITOR, answered, faults, headers_of, run
+from tests.fuzz.openapi import ALL, CALLERS, VISITOR, answered, faults, headers_of, run
 from tests.shop import Clock, Shop
 from tests.worker import Running, running
 

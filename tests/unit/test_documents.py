@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,10 @@ def test_every_answer_of_the_threat_model_names_its_test():
     assert len(answers) >= 12
     for answer in answers:
         assert _named_tests(answer), answer
+
+
+def test_no_module_of_the_tests_has_a_name_of_pythons_own():
+    """A test's folder is on the path: what stands in it would be taken for the standard library's."""
+    named = {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    assert len(named) > 100
+    assert not named & sys.stdlib_module_names
