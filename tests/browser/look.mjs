@@ -48,7 +48,7 @@ async function visit(language, screen, viewport) {
 
   await lived(context);
   await page.goto(here);
-  await page.locator("button[name=tell]").first().click();
+  await followed(page, page.locator("button[name=tell]").first());
   found.told = await page.locator("button[name=untell]").count();
   await page.locator("#purpose-improve").setChecked(false);
   found.saved = await pressed(page, "button.save");
@@ -58,7 +58,7 @@ async function visit(language, screen, viewport) {
   await page.locator("summary").first().click();
   found.opened = await page.locator("details[open]").count();
 
-  await page.locator("#rights a[href*=erasure]").click();
+  await followed(page, page.locator("#rights a[href*=erasure]"));
   found.pages.question = await inspected(page, context);
   found.erased = await pressed(page, "button[name=sure]");
   found.cookiesAfterErasure = (await context.cookies()).map((one) => one.name);
@@ -66,7 +66,7 @@ async function visit(language, screen, viewport) {
   await page.goto(here);
   await page.locator("#purpose-history").focus();
   await page.keyboard.press("Space");
-  await Promise.all([page.waitForURL(/notice=/), page.keyboard.press("Enter")]);
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   found.entered = { ticked: await page.locator("#choice input:checked").count(), address: page.url() };
   found.keyboard = await walked(page);
   Object.assign(found, { said: [...said], asked: [...asked] });
@@ -119,15 +119,21 @@ async function fromElsewhere(page, context) {
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
   await context.clearCookies();
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
-  const [answer] = await Promise.all([page.waitForNavigation(), page.locator("button").click()]);
+  const answer = await followed(page, page.locator("button"));
   const told = { status: answer.status() };
   await page.goto(`${address}/preferences`);
   server.close();
   return { ...told, ticked: await page.locator("#choice input:checked").count() };
 }
 
+// A click alone does not wait for the page it leads to, and a count would be of the one before.
+async function followed(page, control) {
+  const [answer] = await Promise.all([page.waitForNavigation(), control.click()]);
+  return answer;
+}
+
 async function pressed(page, button) {
-  await page.locator(button).click();
+  await followed(page, page.locator(button));
   const ticked = await page.locator("#choice input:checked").count();
   return { notice: await page.locator(".notice").innerText(), ticked, address: page.url() };
 }
