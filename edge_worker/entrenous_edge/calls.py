@@ -71,14 +71,25 @@ class Call:
 
     Args:
         scope: of ASGI. receive: ASGI's, where the body has yet to come. body: where it is here; None and without
-            `receive`: it was larger than is taken.
+            `receive`: it was larger than is taken. headers: of `scope`, where they were read before.
     """
 
     __slots__ = ("_body", "_receive", "headers", "scope")
 
-    def __init__(self, scope: Scope, receive: Receive | None = None, *, body: bytes | None = None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive | None = None,
+        *,
+        body: bytes | None = None,
+        headers: Headers | None = None,
+    ) -> None:
         self.scope, self._receive, self._body = scope, receive, body
-        self.headers = Headers(scope["headers"])
+        self.headers = Headers(scope["headers"]) if headers is None else headers
+
+    def again(self, body: bytes) -> Call:
+        """Return a call with the same head and another body."""
+        return Call(self.scope, body=body, headers=self.headers)
 
     @property
     def cookies(self) -> Mapping[str, str]:

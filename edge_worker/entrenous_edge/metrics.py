@@ -25,6 +25,14 @@ BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 Series = Counter[tuple[str, ...]]
 Gauges = Callable[[], Mapping[str, float]]
 
+_LABELS: Mapping[str, tuple[str, ...]] = {
+    "entrenous_requests_total": ("route", "status"),
+    "entrenous_decisions_total": ("reason",),
+    "entrenous_events_total": ("outcome",),
+    "entrenous_choices_total": (),
+}
+"""Counters of what people did, and their labels."""
+
 
 class Metrics:
     """What happened here since the start. Counted and read on the loop, so that no lock is needed.
@@ -35,30 +43,22 @@ class Metrics:
 
     def __init__(self, timer: Callable[[], float] = time.monotonic, gauges: Gauges = dict) -> None:
         self._timer, self.gauges = timer, gauges
-        self._routes, self._decisions, self._events, self._choices = Series(), Series(), Series(), Series()
-        self._coarse = {
-            "entrenous_requests_total": (("route", "status"), self._routes),
-            "entrenous_decisions_total": (("reason",), self._decisions),
-            "entrenous_events_total": (("outcome",), self._events),
-            "entrenous_choices_total": ((), self._choices),
-        }
-        self._told: dict[str, Series] = {name: Series() for name in self._coarse}
+        self._answers: Counter[tuple[str, int]] = Counter()
+        self._decisions: Counter[str] = Counter()
+        self._events, self._choices = Series(), 0
+        self._told: dict[str, Series] = {}
         self._since = timer()
-        self._answers, self._faults = Series(), Series()
         self._took, self._seconds = [0] * (len(BUCKETS) + 1), 0.0
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count an answer; `route` is a pattern of ours, never a path that was asked for."""
-        self._routes[route, str(status)] += 1
-        self._answers[(f"{status // 100}xx",)] += 1
-        if status >= 500:
-            self._faults[(route,)] += 1
+        self._answers[route, status] += 1
         self._took[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
     def decision(self, reason: str) -> None:
         """Count a decision by its reason."""
-        self._decisions[(reason,)] += 1
+        self._decisions[reason] += 1
 
     def events(self, taken: int, refused: int) -> None:
         """Count events."""
@@ -67,21 +67,30 @@ class Metrics:
 
     def consent(self) -> None:
         """Count a choice."""
-        self._choices[()] += 1
+        self._choices += 1
 
     def text(self) -> str:
         """Return all counters."""
         if self._timer() - self._since >= _SECONDS:
-            self._since = self._timer()
-            for name, (_, counts) in self._coarse.items():
-                self._told[name] = Series({key: n // STEP * STEP for key, n in counts.items() if n >= STEP})
-        lines = [line for name in self._coarse for line in _counter(name, self._coarse[name][0], self._told[name])]
-        lines += _counter("entrenous_answers_total", ("class",), self._answers)
-        lines += _counter("entrenous_faults_total", ("route",), self._faults)
+            self._since, self._told = self._timer(), {name: _coarse(counts) for name, counts in self._done().items()}
+        lines = [line for name in _LABELS for line in _counter(name, _LABELS[name], self._told.get(name, Series()))]
+        classes, faults = Series(), Series()
+        for (route, status), count in self._answers.items():
+            classes[(f"{status // 100}xx",)] += count
+            if status >= 500:
+                faults[(route,)] += count
+        lines += _counter("entrenous_answers_total", ("class",), classes)
+        lines += _counter("entrenous_faults_total", ("route",), faults)
         lines += self._histogram()
         for name, value in sorted({**_process(), **self.gauges()}.items()):
             lines += [f"# TYPE entrenous_{name} gauge", f"entrenous_{name} {int(value)}"]
         return "\n".join(lines) + "\n"
+
+    def _done(self) -> dict[str, Series]:
+        """Return what people did, as it stands."""
+        routes = Series({(route, str(status)): count for (route, status), count in self._answers.items()})
+        decisions = Series({(reason,): count for reason, count in self._decisions.items()})
+        return dict(zip(_LABELS, (routes, decisions, self._events, Series({(): self._choices})), strict=True))
 
     def _histogram(self) -> Iterator[str]:
         name, total = "entrenous_answer_seconds", 0
@@ -91,6 +100,10 @@ class Metrics:
             yield f'{name}_bucket{{le="{end}"}} {total}'
         yield f"{name}_sum {self._seconds:.6f}"
         yield f"{name}_count {total}"
+
+
+def _coarse(counts: Series) -> Series:
+    return Series({key: count // STEP * STEP for key, count in counts.items() if count >= STEP})
 
 
 def _counter(name: str, labels: tuple[str, ...], counts: Series) -> Iterator[str]:
