@@ -168,10 +168,12 @@ class Drawers:
         entry = self._audit("correction", standing.record.salt, handle, now, detail)
         return self._write([*self._kept(standing, changed), entry], (handle,), now, durable=True)
 
-    def join(self, parts: Mapping[bytes, tuple[Standing, Sequence[tuple[Drawer, int]]]], now: int) -> Verdict:
-        """Write drawers of several visitors back, by handle, all or nothing; durable. See `save`."""
+    def join(
+        self, parts: Mapping[bytes, tuple[Standing, Sequence[tuple[Drawer, int]]]], now: int, *, durable: bool = True
+    ) -> Verdict:
+        """Write drawers of several visitors back, by handle, all or nothing. See `save`."""
         writes = [write for standing, changed in parts.values() for write in self._kept(standing, changed)]
-        return self._write(writes, parts, now, durable=True)
+        return self._write(writes, parts, now, durable=durable)
 
     def _write(
         self, writes: Sequence[Write], handles: Iterable[bytes], now: int, *, durable: bool, brief: bool = False
@@ -179,8 +181,7 @@ class Drawers:
         """Write all or nothing; then raise the shards of those it was about."""
         verdict = self.store.transact(writes, now=now, durable=durable, brief=brief)
         if verdict == "done":
-            for handle in handles:
-                self.counters.raise_shard(self.counters.shard_of(handle))
+            self.counters.raise_shards({self.counters.shard_of(handle) for handle in handles})
         return verdict
 
     @staticmethod

@@ -11,6 +11,7 @@ import errno
 import mmap
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from entrenous_consent.errors import Malformed
@@ -64,15 +65,20 @@ class Counters:
 
     def raise_withdrawals(self) -> None:
         """Tell every process to drop what it holds open."""
-        self._raise(0)
+        self._raise((0,))
 
     def raise_shard(self, shard: int) -> None:
         """Tell every process that a visitor of this shard was written."""
-        self._raise(shard)
+        self._raise((shard,))
 
-    def _raise(self, index: int) -> None:
+    def raise_shards(self, shards: Iterable[int]) -> None:
+        """Tell every process that visitors of these shards were written."""
+        self._raise(shards)
+
+    def _raise(self, indices: Iterable[int]) -> None:
         with self._thread, reaching(self._path), locked(self._file):
-            self.words[index] += 1
+            for index in indices:
+                self.words[index] += 1
 
     def close(self) -> None:
         """Release the map and the file."""

@@ -132,18 +132,16 @@ class Engine:
         Raises:
             Unavailable, Unauthentic: the store.
         """
-        words = self._words
         seen = self._open.get(handle if device is None else handle + device)
-        if (
-            seen is None
-            or seen.withdrawals != words[0]
-            or seen.version != words[seen.shard]
-            or seen.active is not self.active
-            or not seen.since <= now < seen.until
-        ):
+        if seen is None or not seen.holds(self._words, self.active, now):
             seen = self._look(handle, now, device)
         seen.used = now
         return seen
+
+    def held(self, handle: bytes, now: int) -> Standing | None:
+        """Return how a visitor's consent stands, as an open record says; None where the store has to be asked."""
+        seen = self._open.get(handle)
+        return seen.standing if seen is not None and seen.holds(self._words, self.active, now) else None
 
     def _account(self, handle: bytes, seen: Open, result: Result, scored: Scored, now: int) -> Decision:
         """Apply the cap, keep what is promised, note the receipt; return the answer."""
@@ -298,6 +296,7 @@ class Engine:
             trials=self.enrolment.missing(handle, active, standing) if self.crowd and routes else {},
             stale=stale,
             unsure=False,
+            standing=standing if standing and device is None and standing.epoch == now // active.policy.epoch else None,
         )
 
     def _until(self, standing: Standing | None, active: Active, granted: frozenset[str], now: int, left: int) -> int:

@@ -10,6 +10,7 @@ from entrenous.active import Active
 from entrenous.decisions.draws import Draw
 from entrenous.decisions.routes import Route, Trial
 from entrenous.profile import Kept
+from entrenous_consent.drawers import Standing
 
 __all__ = ["Open", "Unwatched", "Watch"]
 
@@ -39,7 +40,8 @@ class Unwatched:
 class Open:
     """A visitor as decisions see them, while nothing says otherwise; `stale` ones are never kept.
 
-    `unsure`: opened while counts of theirs were on their way to the store; those may be in twice.
+    `unsure`: opened while counts of theirs were on their way to the store; those may be in twice. `standing`: of the
+    visitor's own device, in this epoch; None where a write has to ask how consent stands.
     """
 
     withdrawals: int
@@ -59,6 +61,20 @@ class Open:
     trials: dict[str, Trial]
     stale: bool
     unsure: bool
+    standing: Standing | None
+
+    def holds(self, words: Any, active: Active, now: int) -> bool:
+        """Say whether nothing has changed since: no withdrawal, nothing of this visitor's shard, not the pair.
+
+        Args:
+            words: `Counters.words`.
+        """
+        return (
+            self.withdrawals == words[0]  # type: ignore[no-any-return]
+            and self.version == words[self.shard]
+            and self.active is active
+            and self.since <= now < self.until
+        )
 
     def continues(self, before: Open) -> bool:
         """Say whether counts and offers of an earlier record go on in this one: its consent is the same, and no

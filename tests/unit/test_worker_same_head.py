@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -283,4 +284,4 @@ def test_however_a_stream_is_made_and_cut(pieces: list[bytes], cuts: list[int], 
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     # The pieces themselves, then the same bytes cut anywhere.
     both([piece for piece in pieces if piece], wait=wait)
-    both([stream[a:b] for a, b in zip(places, places[1:], strict=False)], wait=wait)
+    both([stream[a:b] for a, b in pairwise(places)], wait=wait)
