@@ -12,10 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from entrenous import Client, Decision, Outcome, Visitor
-from entrenous_consent.signals import gpc_objects
 from entrenous_edge.answers import Problem, answer, only, outcome_of, problem_of
-from entrenous_edge.bots import is_bot
-from entrenous_edge.calls import Asked, read_json
+from entrenous_edge.calls import read_json, said_of
+from entrenous_edge.heads import Asked
 from entrenous_edge.identity import REFUSED_COOKIE, Door, give_cookie, new_cookie, remember_refusal, take_cookie
 from entrenous_edge.metrics import Metrics
 
@@ -58,11 +57,13 @@ class Worker:
         a bot, nobody, or who objects by their browser."""
         if identifier is None:
             return _MINOR
-        if is_bot(asked.headers.get("user-agent", "")):
+        said = said_of(asked)
+        if said.bot:
             return _BOT
-        if not identifier or self.objects(asked, identifier):
+        if not identifier:
             return _NOBODY
-        return self.client.visitor(identifier)
+        visitor = self.client.visitor(identifier)
+        return _NOBODY if said.gpc and not visitor.chose_over_gpc() else visitor
 
     def decide(self, visitor: Visitor | Decision, name: str, context: Mapping[str, Any]) -> Decision:
         """Return one decision for whom `seen` found, counted."""
@@ -83,18 +84,18 @@ class Worker:
 
     def objects(self, asked: Asked, identifier: str) -> bool:
         """Say whether this visitor objects: their browser does, and no choice of theirs outweighs that."""
-        return _gpc(asked) and not self.client.visitor(identifier).chose_over_gpc()
+        return said_of(asked).gpc and not self.client.visitor(identifier).chose_over_gpc()
 
     async def consent(self, request: Request) -> Response:
         """Take in a whole choice, as one signal. Who comes without cookie and token, and grants something, is given a
         cookie."""
         self.door.check_key(request)
-        if is_bot(request.headers.get("user-agent", "")):
+        said = said_of(request)
+        if said.bot:
             raise Problem("forbidden", "a bot makes no choice")
         body = await read_json(request)
         only(body, "choices", "tcf", "gpp", "gpc", "consent_mode", "cmp")
-        gpc = _gpc(request)
-        told = self.client.preview(body, gpc=gpc)
+        told = self.client.preview(body, gpc=said.gpc)
         if not told.accepted:
             raise problem_of(told)
         self.door.refuse_bare(request)
@@ -107,7 +108,7 @@ class Worker:
             if not told.data["granted"]:
                 return _refusal_remembered()
             value, identifier = new_cookie()
-        outcome = await run_in_threadpool(lambda: self.client.visitor(identifier).signal(body, gpc=gpc))
+        outcome = await run_in_threadpool(lambda: self.client.visitor(identifier).signal(body, gpc=said.gpc))
         if not outcome.accepted:
             raise problem_of(outcome)
         self.metrics.consent()
@@ -237,11 +238,6 @@ class Worker:
 
 
 _REFUSED = Outcome(False, "consent_missing")
-
-
-def _gpc(request: Asked) -> bool:
-    """Say whether the browser objects by Global Privacy Control: of several headers, one that does is enough."""
-    return any(gpc_objects(value) for value in request.headers.getlist("sec-gpc"))
 
 
 def _refusal_remembered() -> Response:

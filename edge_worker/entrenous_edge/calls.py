@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from starlette.requests import ClientDisconnect, Request, cookie_parser
 
 from entrenous_edge.answers import ENCODE, PRIVATE, Problem, problem_table
+from entrenous_edge.heads import Asked, Said, Scope, read_head
 
-__all__ = ["MOST_BYTES", "Asked", "Call", "Reply", "parse_json", "read_json", "refusal", "reply"]
+__all__ = ["MOST_BYTES", "Call", "Reply", "parse_json", "read_json", "refusal", "reply", "said_of"]
 
 MOST_BYTES = 256 << 10
 """The most bytes a body may have."""
 
-Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Header: TypeAlias = tuple[bytes, bytes]
 
@@ -29,17 +29,6 @@ class Reply(NamedTuple):
     status: int
     headers: Sequence[Header]
     body: bytes
-
-
-class Asked(Protocol):
-    """What says who asks: a `Call`, or a request of Starlette's."""
-
-    @property
-    def scope(self) -> Scope: ...  # noqa: D102
-    @property
-    def headers(self) -> Any: ...  # noqa: D102
-    @property
-    def cookies(self) -> Mapping[str, str]: ...  # noqa: D102
 
 
 class Headers:
@@ -71,10 +60,10 @@ class Call:
 
     Args:
         scope: of ASGI. receive: ASGI's, where the body has yet to come. body: where it is here; None and without
-            `receive`: it was larger than is taken. headers: of `scope`, where they were read before.
+            `receive`: it was larger than is taken. like: a call with the same head, which is not read again.
     """
 
-    __slots__ = ("_body", "_receive", "headers", "scope")
+    __slots__ = ("_body", "_receive", "_said", "headers", "scope")
 
     def __init__(
         self,
@@ -82,14 +71,25 @@ class Call:
         receive: Receive | None = None,
         *,
         body: bytes | None = None,
-        headers: Headers | None = None,
+        like: Call | None = None,
     ) -> None:
         self.scope, self._receive, self._body = scope, receive, body
-        self.headers = Headers(scope["headers"]) if headers is None else headers
+        self._said: Said | None = None
+        if like is None:
+            self.headers = Headers(scope["headers"])
+        else:
+            self.headers, self._said = like.headers, like.said
 
     def again(self, body: bytes) -> Call:
         """Return a call with the same head and another body."""
-        return Call(self.scope, body=body, headers=self.headers)
+        return Call(self.scope, body=body, like=self)
+
+    @property
+    def said(self) -> Said:
+        """What the head says of who sends it."""
+        if self._said is None:
+            self._said = read_head(self)
+        return self._said
 
     @property
     def cookies(self) -> Mapping[str, str]:
@@ -127,10 +127,14 @@ class Call:
         Raises:
             Problem: another content type, too many bytes, or not one JSON object with each key once.
         """
-        kind = self.headers.get("content-type", "")
-        if kind != "application/json" and kind.partition(";")[0].strip().lower() != "application/json":
+        if not self.said.json:
             raise Problem("unsupported_media_type", "send application/json")
         return parse_json(await self.read())
+
+
+def said_of(asked: Asked) -> Said:
+    """Return what the head of a call says, read once where it can be."""
+    return asked.said if isinstance(asked, Call) else read_head(asked)
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -145,7 +149,10 @@ def parse_json(data: bytes) -> dict[str, Any]:
         Problem: it is none.
     """
     try:
-        value = _DECODE(data.decode("utf-8"))
+        text = data.decode("utf-8").strip(_SPACE)
+        value, ends = _DECODE(text)
+        if ends != len(text):
+            raise ValueError("more than one value")
     except (ValueError, RecursionError) as error:
         raise Problem("malformed", "the body is not one JSON value in UTF-8 with each key once") from error
     if not isinstance(value, dict):
@@ -175,4 +182,6 @@ def _no_constant(_: str) -> None:
     raise ValueError("not a finite number")
 
 
-_DECODE = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant).decode
+_DECODE = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant).raw_decode
+_SPACE = " \t\n\r"
+"""What may stand around a value (RFC 8259, section 2)."""

@@ -10,16 +10,16 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
 from entrenous.tokens import check_token
 from entrenous_consent.errors import Unauthentic
 from entrenous_edge.answers import Problem
-from entrenous_edge.calls import Asked
+from entrenous_edge.calls import said_of
+from entrenous_edge.heads import COOKIE, TOKEN_HEADER, VISITOR_HEADER, Asked
 
 __all__ = [
     "COOKIE",
@@ -35,21 +35,17 @@ __all__ = [
     "take_cookie",
 ]
 
-COOKIE = "__Host-entrenous"
 COOKIE_DAYS = 180
 COOKIE_SECONDS = COOKIE_DAYS * 86_400
 REFUSED_COOKIE = "__Host-entrenous-refused"
 """Remembers a refusal: it holds the choice and no identifier."""
-TOKEN_HEADER = "entrenous-token"  # noqa: S105 — the name of a header
-VISITOR_HEADER = "entrenous-visitor"
 
 _MOST_SPELLINGS = 256
 _PREFIX = "cookie:"
 _COOKIE_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(NamedTuple):
     """Who asks: an identifier, empty for nobody; whether it is proven, and by the cookie."""
 
     identifier: str
@@ -135,14 +131,14 @@ class Door:
         Raises:
             Problem: a token that does not hold, or a stated identifier that is none.
         """
-        token = request.headers.get(TOKEN_HEADER)
-        if token is not None:
-            return Asking(self._by_token(token), True, False)
-        cookie = request.cookies.get(COOKIE, "")
+        said = said_of(request)
+        if said.token is not None:
+            return Asking(self._by_token(said.token), True, False)
+        cookie = said.cookie
         if len(cookie) == 2 * _COOKIE_BYTES and all(c in "0123456789abcdef" for c in cookie):
             return Asking(_PREFIX + cookie, True, True)
         if stated is None:
-            stated = request.headers.get(VISITOR_HEADER, "")
+            stated = said.visitor
         if not isinstance(stated, str) or stated.startswith(_PREFIX):
             raise Problem("malformed", "visitor: expected the visitor's own identifier, as text")
         return Asking(stated, False, False)

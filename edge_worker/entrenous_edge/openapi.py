@@ -9,7 +9,7 @@ from entrenous.decision import REASONS
 from entrenous_edge.answers import STATUS
 from entrenous_edge.calls import MOST_BYTES
 from entrenous_edge.deciding import MOST_DECISIONS, MOST_ITEMS
-from entrenous_edge.identity import COOKIE, TOKEN_HEADER, VISITOR_HEADER
+from entrenous_edge.heads import COOKIE, TOKEN_HEADER, VISITOR_HEADER
 from entrenous_edge.taking import MOST_EVENTS
 
 __all__ = ["document"]

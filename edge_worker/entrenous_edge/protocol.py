@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from entrenous_edge.answers import Problem
+from entrenous_edge.answers import PRIVATE, Problem
 from entrenous_edge.calls import MOST_BYTES, Call, Reply, refusal
 
 __all__ = ["HEADER_BYTES", "HEADER_LINES", "Connection", "Lane", "close_slow"]
@@ -266,14 +266,14 @@ async def _nothing(_: Call) -> Reply:
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
+_PRIVATE = b"".join(b"%b: %b\r\n" % header for header in PRIVATE)
+
+
 def _written(given: Reply, *, last: bool) -> bytes:
-    head = _LINES[given.status] + b"".join([b"%b: %b\r\n" % header for header in given.headers])
-    return b"%bcontent-length: %d\r\n%b\r\n%b" % (
-        head,
-        len(given.body),
-        b"connection: close\r\n" if last else b"",
-        given.body,
-    )
+    status, headers, body = given
+    lines = _PRIVATE if headers is PRIVATE else b"".join([b"%b: %b\r\n" % header for header in headers])
+    ends = b"connection: close\r\n\r\n" if last else b"\r\n"
+    return b"%b%bcontent-length: %d\r\n%b%b" % (_LINES[status], lines, len(body), ends, body)
 
 
 async def close_slow(connections: Callable[[], set[Any]], seconds: float) -> None:

@@ -24,7 +24,7 @@ from entrenous_edge.answers import STATUS, Problem, problem
 from entrenous_edge.app import Worker
 from entrenous_edge.calls import Call, Reply, refusal
 from entrenous_edge.deciding import Deciding
-from entrenous_edge.identity import TOKEN_HEADER, VISITOR_HEADER
+from entrenous_edge.heads import TOKEN_HEADER, VISITOR_HEADER
 from entrenous_edge.metrics import Metrics
 from entrenous_edge.pages import page_routes
 from entrenous_edge.preferences import Preferences

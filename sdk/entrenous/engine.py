@@ -145,27 +145,31 @@ class Engine:
 
     def _account(self, handle: bytes, seen: Open, result: Result, scored: Scored, now: int) -> Decision:
         """Apply the cap, keep what is promised, note the receipt; return the answer."""
-        route, ends = scored.route, 0
-        cap = route.cap
-        fresh = result.counts and result.basis.cause != "kept"
+        route, ends, counted, keep_days = scored.route, 0, "", 1
         with self.lock:
-            if cap is not None and fresh:
+            if result.counts and (cap := route.cap) is not None:
                 if seen.counted[route.name] >= cap.decisions:
-                    result, fresh = route.capped[scored.tranche], False
+                    result = route.capped[scored.tranche]
                 else:
                     for name in route.together:
                         seen.counted[name] += 1
-            if fresh and (days := route.valid_days.get(result.basis.arm)):
-                ends = now + days * 86_400
-                keep_offer(seen.kept, route.name, result.basis.arm, ends)
+                    counted, keep_days = route.counted, cap.days
             basis = result.basis
+            if result.counts and (days := route.valid_days.get(basis.arm)):
+                ends = now + days * 86_400
+                keep_offer(seen.kept, route.name, basis.arm, ends)
             receipt = Receipt(next(self._ids), now, basis)
-            key = (handle, seen.generation, route.purpose)
-            counted, keep_days = route.counted if fresh else "", cap.days if cap else 1
             if seen.generation:  # of who made no choice nothing waits either
-                self.waiting.note(key, receipt, counted=counted, keep_days=keep_days, kept_until=ends)
-        value, payload = result.value, result.payload
-        return Decision(value, basis.reason, basis.cause, basis.tranche, receipt, payload, scored.margin, scored)
+                self.waiting.note(
+                    (handle, seen.generation, route.purpose),
+                    receipt,
+                    counted=counted,
+                    keep_days=keep_days,
+                    kept_until=ends,
+                )
+        return Decision(
+            result.value, basis.reason, basis.cause, basis.tranche, receipt, result.payload, scored.margin, scored
+        )
 
     def _unrouted(self, seen: Open, name: str, default: Any, now: int) -> Decision:
         if seen.stale:

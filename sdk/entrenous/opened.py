@@ -70,7 +70,7 @@ class Open:
             words: `Counters.words`.
         """
         return (
-            self.withdrawals == words[0]  # type: ignore[no-any-return]
+            self.withdrawals == words[0]
             and self.version == words[self.shard]
             and self.active is active
             and self.since <= now < self.until

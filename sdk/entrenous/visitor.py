@@ -33,7 +33,7 @@ class Visitor:
     def __init__(
         self, engine: Engine, handle: bytes | None, refused: Outcome | None = None, *, device: bytes | None = None
     ) -> None:
-        self._engine, self._handle, self._refused = engine, handle, refused or Outcome(True)
+        self._engine, self._handle, self._refused = engine, handle, refused or _TAKEN
         self._device = device
         self._forced: Mapping[str, str] = {}
 

@@ -19,10 +19,11 @@ from starlette.responses import Response
 
 from entrenous import Outcome, Visitor
 from entrenous_edge.answers import STATUS, Problem, problem_of
+from entrenous_edge.calls import said_of
 from entrenous_edge.identity import Asking, give_cookie, new_cookie, remember_refusal, take_cookie
 from entrenous_edge.pages.forms import Form, read_form
 from entrenous_edge.pages.sections import confirmation_page, error_page, preference_page
-from entrenous_edge.pages.seen import look, sends_gpc
+from entrenous_edge.pages.seen import look
 from entrenous_edge.pages.writer import Writer, language_of
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class _PreferencePage:
         """Take in a whole choice, as `Worker.consent` does."""
         worker, client = self._worker, self._worker.client
         form = await self._form(request, ("do", "policy"), ("purpose",))
-        policy, gpc = client.policy, sends_gpc(request)
+        policy, gpc = client.policy, said_of(request).gpc
         done = form.choice("do", _CHOICES)
         named = form.every("purpose", policy.purposes)
         if named and done != "save":

@@ -12,14 +12,14 @@ from entrenous import Outcome
 from entrenous.features import Feature
 from entrenous.segments import Segment
 from entrenous_consent.policy import PrivacyPolicy
-from entrenous_consent.signals import gpc_objects
 from entrenous_edge.answers import problem_of
+from entrenous_edge.calls import said_of
 from entrenous_edge.identity import REFUSED_COOKIE
 
 if TYPE_CHECKING:
     from entrenous_edge.app import Worker
 
-__all__ = ["Seen", "look", "sends_gpc"]
+__all__ = ["Seen", "look"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def look(worker: Worker, request: Request, identifier: str) -> Seen:
     Raises:
         Problem: the store can't be read.
     """
-    client, gpc = worker.client, sends_gpc(request)
+    client, gpc = worker.client, said_of(request).gpc
     bundle = client.bundle
     about: dict[str, Any] = {
         "policy": client.policy,
@@ -89,11 +89,6 @@ def look(worker: Worker, request: Request, identifier: str) -> Seen:
         return Seen(**about)
     within, tastes = _told(visitor.segments())["segments"], _told(visitor.preferences())["preferences"]
     return Seen(**about, within=within, tastes=tastes)
-
-
-def sends_gpc(request: Request) -> bool:
-    """Say whether the browser objects by Global Privacy Control: of several headers, one that does is enough."""
-    return any(gpc_objects(value) for value in request.headers.getlist("sec-gpc"))
 
 
 def _told(outcome: Outcome) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ Place = Callable[[Any, list[tuple[int, float]]], tuple[int, float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One ready-made outcome; `counts` where it is another arm than the default."""
+    """One ready-made outcome; `counts` where it shows another arm than the default, for the first time."""
 
     value: str | bool | int | float
     payload: str
@@ -280,7 +280,7 @@ class _Outcomes:
             withheld=read.withheld,
         )
         chosen = rule.arms[arm]
-        return Result(chosen.value, chosen.payload, basis, arm != rule.default_arm)
+        return Result(chosen.value, chosen.payload, basis, arm != rule.default_arm and cause != "kept")
 
 
 def _place(rule: DecisionRule, pattern: Pattern | None, scorer: Scorer | None) -> Place:
