@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -250,6 +250,12 @@ class Engine:
         """Return the open records of one visitor: their own, and one for each device they signed in on."""
         keys = (handle, *self._linked.get(handle, ()))
         return [self._open[key] for key in keys if key in self._open]
+
+    def sharing(self, handles: Iterable[bytes]) -> list[Open]:
+        """Return the open records whose shard is raised when these visitors are written: theirs, and those of visitors
+        who share it. Called under the lock."""
+        shards = {self.custody.counters.shard_of(handle) for handle in handles}
+        return [seen for seen in self._open.values() if seen.shard in shards]
 
     def _read(self, handle: bytes, now: int, device: bytes | None) -> Open:
         """Read the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""

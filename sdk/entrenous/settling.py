@@ -97,7 +97,7 @@ def settle(engine: Engine, tallies: Mapping[Key, Tally], now: int, pause: float 
             if not parts:
                 return
             with engine.lock:
-                opened = [seen for handle in parts for seen in engine.opened(handle)]
+                opened = engine.sharing(parts)
             verdict = engine.custody.join(parts, now, durable=False)
             if verdict == "done":
                 for seen in opened:

@@ -383,14 +383,21 @@ def test_a_consent_that_an_open_record_knows_wrongly_is_read_before_anything_is_
     assert len(held(agreed)["receipts"]) == 1
 
 
-def test_visitors_of_one_shard_are_told_of_once(client, monkeypatch):
-    visitors = several(client, 2)
-    engine = client._engine
-    monkeypatch.setattr(engine.custody.counters, "shard_of", lambda _: 7)
-    engine._open.clear()
-    before = [engine.open(visitor._handle, client._engine.clock(), None) for visitor in visitors]
+def test_visitors_of_one_shard_are_not_opened_anew_for_one_another_and_another_process_is_heard(
+    shop, client, monkeypatch
+):
+    for one in (client, elsewhere := shop.open_as_is()):
+        monkeypatch.setattr(one._engine.custody.counters, "shard_of", lambda _: 7)
+    visitors, engine = several(client, 3), client._engine
     client.flush()
-    assert [engine.open(visitor._handle, client._engine.clock(), None) for visitor in visitors] == before
+    given(visitors[0], 1)
+    given(visitors[1], 1)
+    before = [opened(client, visitor) for visitor in visitors]
+    client.flush()
+    assert [engine.open(visitor._handle, shop.clock(), None) for visitor in visitors] == before
+    elsewhere.visitor("customer-2").observe("view_item", category="boots")
+    again = [engine.open(visitor._handle, shop.clock(), None) for visitor in visitors]
+    assert not any(new is old for new, old in zip(again, before, strict=True))
 
 
 def test_a_flush_of_our_own_opens_nobody_anew_and_anothers_write_does(shop, client, agreed, monkeypatch):
