@@ -52,11 +52,15 @@ class ConsentRecord:
         """Return this choice as it stands under `policy`: it holds no longer than a choice of its age does there,
         however long it was given for."""
         lifetimes = {key: purpose.lifetime for key, purpose in policy.purposes.items()}
+        longest, made = max(lifetimes.values()), self.time
+        held = all(key in lifetimes and ends <= made + lifetimes[key] for key, (_, ends) in self.grants.items())
+        if held and self.expires <= made + longest:
+            return self
         grants = {
-            purpose: (version, min(expiry, self.time + lifetimes.get(purpose, 0)))
+            purpose: (version, min(expiry, made + lifetimes.get(purpose, 0)))
             for purpose, (version, expiry) in self.grants.items()
         }
-        return replace(self, grants=grants, expires=min(self.expires, self.time + max(lifetimes.values())))
+        return replace(self, grants=grants, expires=min(self.expires, made + longest))
 
     def unanswered(self, policy: PrivacyPolicy, now: int) -> frozenset[str]:
         """Return the purposes to ask for at `now`: new ones, widened ones, and those whose grant has ended. A refusal

@@ -22,6 +22,8 @@ RECEIPTS = 20
 EVENT_IDS = 128
 _EVENT_SECONDS = 86_400
 _LIMIT = 1 << 20
+_DID_NOTHING = b"\x90"
+"""A state without a series, packed."""
 
 Caps = dict[str, dict[int, int]]
 """Decision, or a word that several share, to UTC day to how often an arm other than the default was given."""
@@ -64,7 +66,7 @@ class Hot:
     columns: bytes = b""
     caps: Caps = field(default_factory=dict)
     kept: Kept = field(default_factory=dict)
-    state: bytes = b"\x90"
+    state: bytes = _DID_NOTHING
 
     @classmethod
     def unpack(cls, data: bytes | None) -> Hot:
@@ -98,6 +100,8 @@ class Hot:
         """Return the purpose's columns at `now`, folded anew if the stored fold is of another schema or bucket."""
         if self.stamp == plan.stamp and self.made <= now < self.until:
             return self.columns
+        if self.state == _DID_NOTHING:
+            return plan.nothing
         return plan.fold(plan.unpack(self.state), now)
 
     def take_shown(self, other: Hot) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from entrenous.events import CATEGORY_FIELDS, LARGEST, NUMBER_FIELDS, parse_attribute, parse_event
 from entrenous.features import ANY, DERIVED, KINDS, LATEST, Feature, compile_plan, parse_schema
-from entrenous.profile import Cold
+from entrenous.profile import Cold, Hot
 from entrenous_consent.errors import Malformed
 from entrenous_consent.parsing import Table
 from entrenous_exporters.tables import feature_table, open_backend
@@ -265,6 +265,16 @@ def test_nothing_after_the_as_of_leaks_into_a_vector(backend, schema, crowd, oth
 
     assert_same_bits(before.rows, after.rows)
     assert_same_bits(runtime_rows(schema, first, seed), runtime_rows(schema, altered, seed))
+
+
+@settings(slow_on_purpose, max_examples=300)
+@given(schema=schemas, moments=st.lists(times, min_size=1, max_size=5))
+def test_who_did_nothing_has_the_same_columns_at_any_moment(schema, moments):
+    for purpose in PURPOSES:
+        plan = compile_plan(schema, purpose)
+        folded = {plan.fold(plan.unpack(Hot().state), moment) for moment in moments}
+        assert folded == {plan.nothing}
+        assert {Hot().fresh(plan, moment) for moment in moments} == {plan.nothing}
 
 
 def heard(kind: str) -> dict[str, str]:

@@ -47,11 +47,13 @@ class Plan:
 
     Attributes:
         positions: columns of the vector that this purpose fills, in order.
-        stamp: changes when the purpose's declarations do.
+        stamp: changes when the purpose's declarations do. nothing: the columns of who did nothing, the same at any
+            moment.
     """
 
     positions: tuple[int, ...]
     stamp: bytes
+    nothing: bytes = b""
     _series: list[Series]
     _keys: list[bytes]
     _listening: Mapping[str, tuple[tuple[int, tuple[tuple[int, Adder], ...]], ...]]
@@ -198,7 +200,7 @@ def compile_plan(schema: Sequence[Feature], purpose: str) -> Plan:
     for at, one in enumerate(series):
         for name in sorted(EVENT_NAMES) if one.event == ANY else (one.event,):
             listening.setdefault(name, {}).setdefault(one.seconds, []).append((at, adder(one)))
-    return Plan(
+    plan = Plan(
         positions=tuple(i for i, _ in mine),
         stamp=stamp(feature for _, feature in mine),
         _series=series,
@@ -211,3 +213,5 @@ def compile_plan(schema: Sequence[Feature], purpose: str) -> Plan:
         _readers=readers,
         _units=tuple({one.seconds for one in series}),
     )
+    plan.nothing = plan.fold(plan.empty(), 0)
+    return plan
