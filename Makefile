@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup check test coverage evidence load soak switch fuzz fuzz-http bench bench-smoke demo demo-model clean
+.PHONY: setup check test coverage evidence load rivals soak switch killed fuzz fuzz-http bench bench-smoke demo demo-model clean
 .DEFAULT_GOAL := demo
 
 setup: $(STAMP)
@@ -35,11 +35,23 @@ evidence: $(STAMP)
 load: $(STAMP)
 	$(BIN)/python -m benches.load
 
+# Environments of their own: what rivals need is no dependency of ours.
+.rivals/%/.ready: benches/load/rivals/%.txt
+	$(PYTHON) -m venv .rivals/$*
+	.rivals/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+rivals: $(STAMP) .rivals/fastapi/.ready .rivals/mlserver/.ready .rivals/bentoml/.ready
+	$(BIN)/python -m benches.load.rivals
+
 switch: $(STAMP)
 	$(BIN)/python -m benches.load.switch
 
 soak: $(STAMP)
 	$(BIN)/python -m benches.load.soak
+
+killed: $(STAMP)
+	$(BIN)/python -m tests.e2e.killed_http "$$(mktemp -d)" 160 11 > docs/evidence/killed.txt
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.signals --out docs/evidence/fuzz.txt

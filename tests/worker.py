@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,9 +86,7 @@ class Running:
         return self.ask("POST", "/v1/consent", {"choices": choices}, self.token(visitor))
 
     def token(self, visitor: str, now: int | None = None) -> dict[str, str]:
-        import time
-
-        return {"Entrenous-Token": make_token(TOKEN_KEY, visitor, now=int(time.time()) if now is None else now)}
+        return token_of(visitor, now)
 
     def log(self) -> str:
         return (self.home / "worker.log").read_text()
@@ -95,6 +94,11 @@ class Running:
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
+
+
+def token_of(visitor: str, now: int | None = None) -> dict[str, str]:
+    """Return the header by which the shop's backend says who asks."""
+    return {"Entrenous-Token": make_token(TOKEN_KEY, visitor, now=int(time.time()) if now is None else now)}
 
 
 def configure(shop: Shop, **changes: Any) -> Path:

@@ -50,9 +50,9 @@ def full(port: int, processes: Sequence[int], script: Path) -> Rate:
     return Rate(count / SECONDS, spent / count * 1e6)
 
 
-def script_of(folder: Path, bodies: list[bytes]) -> Path:
+def script_of(folder: Path, bodies: list[bytes], name: str = "calls") -> Path:
     """Write what wrk sends: these calls in turn."""
-    path = folder / "calls.lua"
+    path = folder / f"{name}.lua"
     texts = ",\n".join(json.dumps(one.decode()) for one in bodies)
     path.write_text(
         f"local calls = {{{texts}}}\nlocal n = 0\nrequest = function()\n  n = n % #calls + 1\n  return calls[n]\nend\n"
