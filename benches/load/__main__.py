@@ -60,17 +60,45 @@ def script_of(folder: Path, bodies: list[bytes], name: str = "calls") -> Path:
     return path
 
 
-def compared(worker: Running, visitors: int, folder: Path, *, more: Sequence[int] = ()) -> tuple[Rate, Rate]:
+def medians(pairs: Sequence[tuple[Rate, Rate]]) -> tuple[Rate, Rate]:
+    """Return the medians of what was taken in turn."""
+    first, second = zip(*pairs, strict=True)
+    return _median(first), _median(second)
+
+
+def _median(some: Sequence[Rate]) -> Rate:
+    return Rate(median(one.calls for one in some), median(one.processor for one in some))
+
+
+def compared(worker: Running, visitors: int, folder: Path) -> tuple[Rate, Rate]:
     """Return medians of the worker's rates and of the bare reply's, taken in turn."""
     script = script_of(folder, calls(visitors))
     with bare() as (port, process):
         full(worker.port, [worker.process.pid], script)
         pairs = [
-            (full(worker.port, [worker.process.pid, *more], script), full(port, [process], script))
+            (full(worker.port, [worker.process.pid], script), full(port, [process], script))
             for _ in track(range(ROUNDS), description=f"{visitors} visitors")
         ]
-    mine, its = zip(*pairs, strict=True)
-    return tuple(Rate(median(one.calls for one in some), median(one.processor for one in some)) for some in (mine, its))  # type: ignore[return-value]
+    return medians(pairs)
+
+
+def children_of(process: int) -> list[int]:
+    """Return a process's children."""
+    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text("ascii").split()]
+
+
+def shared(folder: Path) -> tuple[Rate, Rate]:
+    """Return medians of one process's rates and of two processes' that share a port and a store, taken in turn."""
+    script = script_of(folder, calls(CONNECTIONS))
+    with visited(shop(), CONNECTIONS) as one, visited(shop(), CONNECTIONS, processes=2) as two:
+        several = children_of(two.process.pid)
+        for worker in (one, two):
+            full(worker.port, [], script)
+        pairs = [
+            (full(one.port, [one.process.pid], script), full(two.port, several, script))
+            for _ in track(range(ROUNDS), description="two processes")
+        ]
+    return medians(pairs)
 
 
 def ready_seconds() -> float:
@@ -110,6 +138,16 @@ def paced(name: str, seen: Seen, rate: float) -> str:
     return f"| {name} | {rate:,.0f} | {len(seen.took):,} | {seen.lost} | {p50:.2f} | {p99:.2f} | {p999:.2f} |"
 
 
+def together(one: Rate, two: Rate) -> str:
+    """Return what the page says of two processes."""
+    where = (
+        "Two processes that share the port, the store and both processors of this machine, with the client on them too"
+    )
+    rates = f"{two.calls:,.0f} calls a second beside {one.calls:,.0f} of one"
+    costs = f"{two.processor:.0f} µs of processor a call beside {one.processor:.0f}"
+    return f"{where}:\n{rates}, {costs}: {two.processor / one.processor:.2f} of it."
+
+
 def main() -> int:
     """Measure, and write the page."""
     if shutil.which("wrk") is None:
@@ -122,12 +160,14 @@ def main() -> int:
             mine, its = compared(worker, visitors, folder)
             served.append(row(f"{visitors:,} visitors, one process", mine, its))
             rate = mine.calls / 2
-            seen = pace(worker.port, calls(visitors), rate=rate, seconds=10, connections=CONNECTIONS)
-            assert set(seen.statuses) == {200}, seen.statuses
-            kept.append(paced(f"{visitors:,} visitors", seen, rate))
+            for name in (f"{visitors:,} visitors, all of them new at once", f"{visitors:,} visitors, from then on"):
+                seen = pace(worker.port, calls(visitors), rate=rate, seconds=10, connections=CONNECTIONS)
+                assert set(seen.statuses) == {200}, seen.statuses
+                kept.append(paced(name, seen, rate))
             if visitors == CONNECTIONS:
                 served.insert(0, f"| the bare reply | {its.calls:,.0f} | 1 | {its.processor:.0f} | 1 |")
                 memory = rested
+    one, two = shared(folder)
     ready = ready_seconds()
     PAGE.write_text(f"""# A worker under load
 `make load` writes this page anew: {CONNECTIONS} connections kept alive on loopback, {ROUNDS} rounds of
@@ -145,6 +185,8 @@ At a pace of half of that, whether or not answers keep up (an answer's time coun
 | | calls a second | answered | lost | 50 %, ms | 99 %, ms | 99.9 %, ms |
 |---|---:|---:|---:|---:|---:|---:|
 {chr(10).join(kept)}
+
+{together(one, two)}
 
 Memory at rest: {memory / 1e6:.0f} MB. From start to ready: {ready:.2f} s, as a median of five.
 """)
