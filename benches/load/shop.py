@@ -20,7 +20,7 @@ from tests.worker import KEY, Running, running
 from entrenous_exporters.generated import CREATED, demo_inputs
 from entrenous_exporters.train import train
 
-__all__ = ["CHOICES", "bare", "calls", "processor_seconds", "shop", "visited"]
+__all__ = ["CHOICES", "bare", "calls", "event", "processor_seconds", "shop", "visited"]
 
 CHOICES = {"personalize": True, "history": True, "measure": True, "improve": False}
 TREES = 100
@@ -41,9 +41,15 @@ def visited(of: Shop, visitors: int, **settings: Any) -> Iterator[Running]:
     with running(of, **settings) as worker:
         for i in range(visitors):
             assert worker.consent(f"visitor-{i}", CHOICES).status == 200
-            event = {"visitor": f"visitor-{i}", "events": [{"name": "view_item", "category": "boots", "price": 4900}]}
-            assert worker.ask("POST", "/v1/events", event).status == 200
+            told = worker.ask("POST", "/v1/events", event(i)).json["outcomes"]
+            assert all(one["accepted"] for one in told), told
         yield worker
+
+
+def event(visitor: int) -> dict[str, Any]:
+    """Return the body of a call that tells one event of a visitor."""
+    viewed = {"name": "view_item", "category": "boots", "price": 4900, "currency": "EUR"}
+    return {"visitor": f"visitor-{visitor}", "events": [viewed]}
 
 
 def calls(visitors: int) -> list[bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from benches.load.client import call, pace
-from benches.load.shop import calls, shop, visited
+from benches.load.shop import calls, event, shop, visited
 from rich.progress import track
 from tests.worker import KEY, Running
 
@@ -31,8 +31,7 @@ def told(worker: Running, name: str) -> int:
 
 def mixed() -> list[bytes]:
     """Return nine decisions to an event, of each visitor in turn."""
-    event = {"events": [{"name": "view_item", "category": "boots", "price": 4900}]}
-    events = [call("/v1/events", {"visitor": f"visitor-{i}"} | event, KEY) for i in range(VISITORS)]
+    events = [call("/v1/events", event(i), KEY) for i in range(VISITORS)]
     asked = calls(VISITORS)
     return [one for i in range(VISITORS) for one in (*(asked[(9 * i + j) % VISITORS] for j in range(9)), events[i])]
 
