@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,7 @@ async def _run(worker: Worker, config: EdgeConfig, apps: list[tuple[Any, socket.
     (public, _), *_ = apps
     servers = [_Server(_settings(app, config.tls if app is public else None)) for app, _ in apps]
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1, "writing"))
 
     def stop() -> None:
         for server in servers:

@@ -72,6 +72,7 @@ class Engine:
         self._glanced: int | None = None
         self._open: dict[bytes, Open] = {}
         self._linked: dict[bytes, set[bytes]] = {}
+        self._shards: dict[int, set[bytes]] = {}
         self.enrolment = Enrolment(custody, _MOST_OPEN)
         self.waiting = Waiting(_MOST_OPEN)
         self.lock = threading.Lock()
@@ -240,10 +241,12 @@ class Engine:
                 if len(self._open) >= _MOST_OPEN:
                     self._open.clear()
                     self._linked.clear()
+                    self._shards.clear()
                 opened_as = handle if device is None else handle + device
                 if device is not None:
                     self._linked.setdefault(handle, set()).add(opened_as)
                 self._open[opened_as] = seen
+                self._shards.setdefault(seen.shard, set()).add(opened_as)
             return seen
 
     def opened(self, handle: bytes) -> list[Open]:
@@ -255,7 +258,8 @@ class Engine:
         """Return the open records whose shard is raised when these visitors are written: theirs, and those of visitors
         who share it. Called under the lock."""
         shards = {self.custody.counters.shard_of(handle) for handle in handles}
-        return [seen for seen in self._open.values() if seen.shard in shards]
+        keys = [key for shard in shards for key in self._shards.get(shard, ())]
+        return [self._open[key] for key in keys if key in self._open]
 
     def _read(self, handle: bytes, now: int, device: bytes | None) -> Open:
         """Read the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""
@@ -334,9 +338,10 @@ class Engine:
             Unavailable: another process keeps writing this visitor, or the disk refuses; nothing was taken in.
         """
         with self.writing(handle):
-            for _ in range(_TRIES):
+            for attempt in range(_TRIES):
                 active = self.active
-                standing = self.standing(handle, device, active.policy, now, move=True)
+                standing = self.held(handle, now) if device is None and not attempt else None
+                standing = standing or self.standing(handle, device, active.policy, now, move=True)
                 if standing is None:
                     return ["consent_missing"] * len(events)
                 names = {event.name for event in events}
@@ -344,20 +349,27 @@ class Engine:
                 drawers = self.custody.drawers(handle, standing, listening, now, cold=any(event.id for event in events))
                 wanted = frozenset().union(*(active.plans[purpose].events for purpose in listening))
                 causes = ["consent_missing" if event.name in wanted else "" for event in events]
+                folded = {drawer.purpose: self._take(active, drawer, events, causes, now) for drawer in drawers}
                 changed = [
                     (drawer, self.expires(active, standing, drawer.purpose, now))
                     for drawer in drawers
-                    if self._take(active, drawer, events, causes, now)
+                    if folded[drawer.purpose]
                 ]
                 pending = self.enrolment.count(active, handle, standing, events, causes, now) if self.crowd else []
                 if not (changed or pending):
                     return causes
+                with self.lock:
+                    mine, shared = self.opened(handle), self.sharing((handle,))
                 if self.custody.save(handle, standing, changed, now, pending=pending) == "done":
+                    for seen in mine:
+                        seen.take(active, folded)
+                    for seen in shared:
+                        seen.version += 1  # our own write; if it was not the only one, the shard says so
                     return causes
         raise Unavailable("keeps changing under these events", place="store", remedy="send them again")
 
-    def _take(self, active: Active, drawer: Drawer, events: Sequence[Event], causes: list[str], now: int) -> bool:
-        """Apply to one drawer the events that its purpose listens to; say whether anything changed."""
+    def _take(self, active: Active, drawer: Drawer, events: Sequence[Event], causes: list[str], now: int) -> bytes:
+        """Apply to one drawer the events that its purpose listens to; return its columns, empty if none changed it."""
         plan, hot = active.plans[drawer.purpose], Hot.unpack(drawer.hot)
         state, changed = plan.unpack(hot.state), False
         cold = Cold.unpack(drawer.cold, now)
@@ -375,7 +387,7 @@ class Engine:
             drawer.hot = hot.pack()
             if cold.event_ids:
                 drawer.cold = cold.pack()
-        return changed
+        return hot.columns if changed else b""
 
     def flush(self) -> None:
         """Bring waiting receipts and cap counts to the store, and forget open records that lie idle.
@@ -391,6 +403,9 @@ class Engine:
                 if key[_HANDLE_BYTES:]:
                     self._linked.get(key[:_HANDLE_BYTES], set()).discard(key)
             self._linked = {handle: keys for handle, keys in self._linked.items() if keys}
+            self._shards = {}
+            for key, seen in self._open.items():
+                self._shards.setdefault(seen.shard, set()).add(key)
         self.custody.refresh()
         self.bring(now)
 
@@ -467,7 +482,8 @@ class Engine:
     def orphan(self) -> None:
         """Answer nothing from here on: in a forked child, files and what waits are the parent's, and a lock that
         another thread held at the fork is never released."""
-        self.lock, self._open, self._linked, self.waiting = threading.Lock(), {}, {}, Waiting(_MOST_OPEN)
+        self.lock, self._open, self.waiting = threading.Lock(), {}, Waiting(_MOST_OPEN)
+        self._linked, self._shards = {}, {}
         self.clock = _orphaned
 
 

@@ -76,6 +76,19 @@ class Open:
             and self.since <= now < self.until
         )
 
+    def take(self, active: Active, folded: Mapping[str, bytes]) -> None:
+        """Take in the columns of some purposes, as they were just written under `active`; empty ones are left alone."""
+        if self.active is not active:
+            self.until = self.since  # of another schema: opened anew
+            return
+        head = memoryview(bytearray(self.head)).cast("f")
+        for purpose, columns in folded.items():
+            if columns and purpose in self.granted:
+                values = memoryview(columns).cast("f")
+                for position, value in zip(active.plans[purpose].positions, values, strict=True):
+                    head[position] = value
+        self.head = head  # as one value: who is deciding has either
+
     def continues(self, before: Open) -> bool:
         """Say whether counts and offers of an earlier record go on in this one: its consent is the same, and no
         decision has moved to another purpose since."""

@@ -400,6 +400,89 @@ def test_visitors_of_one_shard_are_not_opened_anew_for_one_another_and_another_p
     assert not any(new is old for new, old in zip(again, before, strict=True))
 
 
+def head_of(seen) -> bytes:
+    return bytes(memoryview(seen.head).cast("B"))
+
+
+def test_an_event_is_taken_into_the_open_record_as_if_it_had_been_opened_anew(shop, client, agreed):
+    given(agreed, 1)
+    before = opened(client, agreed)
+    for name, said in (("view_item", {"category": "boots"}), ("purchase", {"value": 4900, "currency": "EUR"})):
+        was = head_of(opened(client, agreed))
+        assert agreed.observe(name, **said).accepted
+        given(agreed, 1)
+        assert opened(client, agreed) is before, "our own write opens nobody anew"
+        taken = head_of(before)
+        assert taken != was
+        client._engine._open.pop(agreed._handle)
+        given(agreed, 1)
+        assert head_of(opened(client, agreed)) == taken
+        client._engine._open[agreed._handle] = before
+    shop.open_as_is().visitor("customer-42").observe("view_item", category="boots")
+    given(agreed, 1)
+    assert opened(client, agreed) is not before, "another process's does"
+
+
+def test_an_event_asks_the_store_how_consent_stands_only_where_no_open_record_says(client, agreed, monkeypatch):
+    given(agreed, 1)
+    store, read = client._engine.custody.store, []
+    original = store.read
+    monkeypatch.setattr(store, "read", lambda name, now: read.append(name) or original(name, now))
+    assert agreed.observe("view_item", category="boots").accepted
+    assert read == []
+    client._engine._open.clear()
+    assert agreed.observe("view_item", category="boots").accepted
+    assert len(read) == 1
+
+
+def test_a_record_that_was_opened_under_another_pair_meanwhile_is_opened_anew(client, agreed, monkeypatch):
+    engine, meanwhile = client._engine, []
+    original = engine.custody.drawers
+
+    def switched(*given_, **named):
+        monkeypatch.setattr(engine.custody, "drawers", original)
+        engine.active = replace(engine.active)
+        given(agreed, 1)
+        meanwhile.append(opened(client, agreed))
+        return original(*given_, **named)
+
+    monkeypatch.setattr(engine.custody, "drawers", switched)
+    assert agreed.observe("view_item", category="boots").accepted
+    given(agreed, 1)
+    assert [opened(client, agreed)] != meanwhile
+    assert opened(client, agreed).head[0] == 1
+
+
+def test_an_event_in_a_new_epoch_moves_a_visitor_who_was_only_looked_at_in_it(shop, client, agreed):
+    custody, policy = client._engine.custody, client.policy
+    shop.clock.now = custody.epoch_end(NOON)
+    epoch = shop.clock.now // policy.epoch
+    given(agreed, 1)
+    assert custody._standing(agreed._handle, policy, shop.clock.now, epoch) is None
+    assert agreed.observe("view_item", category="boots").accepted
+    assert custody._standing(agreed._handle, policy, shop.clock.now, epoch) is not None
+    assert custody._standing(agreed._handle, policy, shop.clock.now, epoch - 1) is None
+
+
+def test_an_event_on_a_device_that_signed_in_is_taken_into_what_is_granted_there_too(shop, client):
+    device, account = agreeing(client, "device"), agreeing(client, "account")
+    signed = device.link(account)
+    for visitor in (signed, account):
+        given(visitor, 1)
+    at = account._handle + device._handle
+    assert signed.observe("view_item", category="boots").accepted
+    heads = [client._engine._open[key].head[0] for key in (account._handle, at)]
+    assert heads == [1, 1]
+    assert device.consent({"history": True}).accepted
+    given(signed, 1)
+    assert account.observe("view_item", category="boots").accepted
+    assert client._engine._open[account._handle].head[0] == 2
+    assert np.isnan(client._engine._open[at].head[0])
+    given(account, 1)
+    assert signed.observe("view_item", category="boots").cause == "consent_missing"
+    assert held(account)["features"]["visit_views_7d"] == 2
+
+
 def test_a_flush_of_our_own_opens_nobody_anew_and_anothers_write_does(shop, client, agreed, monkeypatch):
     given(agreed, 1)
     opened = client._engine._open[agreed._handle]
