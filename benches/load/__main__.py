@@ -87,8 +87,15 @@ def children_of(process: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text("ascii").split()]
 
 
-def shared(folder: Path) -> tuple[Rate, Rate]:
-    """Return medians of one process's rates and of two processes' that share a port and a store, taken in turn."""
+def cost(worker: Running, processes: Sequence[int], rate: float) -> float:
+    """Return the microseconds of processor that a call takes at a pace."""
+    before = processor_seconds(*processes)
+    seen = pace(worker.port, calls(CONNECTIONS), rate=rate, seconds=SECONDS, connections=CONNECTIONS)
+    return (processor_seconds(*processes) - before) / len(seen.took) * 1e6
+
+
+def shared(folder: Path) -> str:
+    """Return what two processes that share a port and a store take beside one: medians, as the page says it."""
     script = script_of(folder, calls(CONNECTIONS))
     with visited(shop(), CONNECTIONS) as one, visited(shop(), CONNECTIONS, processes=2) as two:
         several = children_of(two.process.pid)
@@ -98,7 +105,16 @@ def shared(folder: Path) -> tuple[Rate, Rate]:
             (full(one.port, [one.process.pid], script), full(two.port, several, script))
             for _ in track(range(ROUNDS), description="two processes")
         ]
-    return medians(pairs)
+        once, twice = medians(pairs)
+        rate = once.calls / 2
+        paced_pairs = [(cost(one, [one.process.pid], rate), cost(two, several, rate)) for _ in range(ROUNDS)]
+    each, both = (median(some) for some in zip(*paced_pairs, strict=True))
+    return f"""Two processes that share the port and the store, taken in turn with one:
+
+| | one: calls a second | processor a call, µs | two: calls a second | processor a call, µs | of one's |
+|---|---:|---:|---:|---:|---:|
+| as many as will go; three programs on two processors | {once.calls:,.0f} | {once.processor:.1f} | {twice.calls:,.0f} | {twice.processor:.1f} | {twice.processor / once.processor:.2f} |
+| at the same pace, a processor left for each | {rate:,.0f} | {each:.1f} | {rate:,.0f} | {both:.1f} | {both / each:.2f} |"""  # noqa: E501
 
 
 def ready_seconds() -> float:
@@ -138,16 +154,6 @@ def paced(name: str, seen: Seen, rate: float) -> str:
     return f"| {name} | {rate:,.0f} | {len(seen.took):,} | {seen.lost} | {p50:.2f} | {p99:.2f} | {p999:.2f} |"
 
 
-def together(one: Rate, two: Rate) -> str:
-    """Return what the page says of two processes."""
-    where = (
-        "Two processes that share the port, the store and both processors of this machine, with the client on them too"
-    )
-    rates = f"{two.calls:,.0f} calls a second beside {one.calls:,.0f} of one"
-    costs = f"{two.processor:.0f} µs of processor a call beside {one.processor:.0f}"
-    return f"{where}:\n{rates}, {costs}: {two.processor / one.processor:.2f} of it."
-
-
 def main() -> int:
     """Measure, and write the page."""
     if shutil.which("wrk") is None:
@@ -167,7 +173,7 @@ def main() -> int:
             if visitors == CONNECTIONS:
                 served.insert(0, f"| the bare reply | {its.calls:,.0f} | 1 | {its.processor:.0f} | 1 |")
                 memory = rested
-    one, two = shared(folder)
+    two = shared(folder)
     ready = ready_seconds()
     PAGE.write_text(f"""# A worker under load
 `make load` writes this page anew: {CONNECTIONS} connections kept alive on loopback, {ROUNDS} rounds of
@@ -186,7 +192,7 @@ At a pace of half of that, whether or not answers keep up (an answer's time coun
 |---|---:|---:|---:|---:|---:|---:|
 {chr(10).join(kept)}
 
-{together(one, two)}
+{two}
 
 Memory at rest: {memory / 1e6:.0f} MB. From start to ready: {ready:.2f} s, as a median of five.
 """)

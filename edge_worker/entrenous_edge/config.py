@@ -25,6 +25,8 @@ __all__ = ["Address", "EdgeConfig", "read_config"]
 
 _LIMIT = 1 << 16
 _MOST_THEME_BYTES = 64 << 10
+_MOST_VERSION = (1 << 53) - 1
+_ROLES = ("root", "timestamp", "snapshot", "targets", "models", "privacy")
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -46,7 +48,7 @@ class EdgeConfig:
     """The parsed configuration.
 
     Attributes:
-        source, root, tenant, bundle, state, keys, collector: as `entrenous.Config` and `Deployment` take them.
+        source, root, tenant, bundle, floors, state, keys, collector: as `entrenous.Config` and `Deployment` take them.
         listen: the public port. admin: metrics and operation. admin_token, token_key: secrets.
         root_key: where the keyring's root key is; see `entrenous_consent.providers.provider_of`.
         publishable_keys: open decisions and events. allow_origins: pages of other sites that may call.
@@ -55,7 +57,8 @@ class EdgeConfig:
         processes: how many serve the public port, each with an admin port of its own: the first's, the next number, …
         most_per_second: calls under one publishable key and process, 0 for no bound. drain_seconds: for how long
             `/readyz` says so before a process that is to end takes no more. tls: certificate and key, None for none.
-        theme: a stylesheet of the shop's for the preference page, empty for none.
+        theme: a stylesheet of the shop's for the preference page, empty for none. otlp: the address of an OpenTelemetry
+            collector, empty for none.
         clock_by_admin: events and decisions are dated by the admin port, for replays; refused unless both listen here.
     """
 
@@ -63,6 +66,7 @@ class EdgeConfig:
     root: Path
     tenant: str
     bundle: str
+    floors: Mapping[str, int]
     state: Path
     keys: Path
     root_key: KeyProvider
@@ -84,10 +88,11 @@ class EdgeConfig:
     drain_seconds: float
     tls: tuple[Path, Path] | None
     theme: bytes
+    otlp: str
 
     def client(self, clock: object = None) -> Config:
         """Return what a `Client` of this worker runs on."""
-        deployment = Deployment(root=self.root, tenant=self.tenant, bundle=self.bundle)
+        deployment = Deployment(root=self.root, tenant=self.tenant, bundle=self.bundle, floors=self.floors)
         more = {"clock": clock} if clock is not None else {}
         return Config(
             source=self.source if "://" in self.source else Path(self.source),
@@ -137,6 +142,7 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         root=base / top.text("root"),
         tenant=top.name("tenant"),
         bundle=top.name("bundle"),
+        floors=_floors(top.table("floors", {})),
         state=base / top.text("state"),
         keys=base / top.text("keys"),
         root_key=provider_of(top.text("root_key", "file"), base / top.text("keys")),
@@ -158,6 +164,7 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         drain_seconds=top.number("drain_seconds", 0.0, least=0, most=300),
         tls=_tls(top.table("tls", {}), base),
         theme=_theme(top, base),
+        otlp=top.text("otlp", ""),
     )
     top.close()
     if config.clock_by_admin and not (listen.local and admin.local):
@@ -168,12 +175,23 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         raise top.refuse("admin_token_file", "holds fewer than 16 characters", "write a longer token")
     if config.token_key is not None and len(config.token_key) < 32:
         raise top.refuse("token_key_file", "holds fewer than 32 bytes", "write 32 random bytes")
+    if config.otlp and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", config.otlp):
+        raise top.refuse("otlp", "is no address of a collector", "write it as http://127.0.0.1:4318")
     for origin in config.allow_origins:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             raise top.refuse(
                 "allow_origins", "holds what is no origin", "write scheme and host, as https://shop.example"
             )
     return config
+
+
+def _floors(table: Table) -> dict[str, int]:
+    found = {name: table.integer(name, least=1, most=_MOST_VERSION) for name in table.keys()}  # noqa: SIM118
+    for name in found:
+        if name not in _ROLES and not re.fullmatch(r"(bundles|policies)/[a-z][a-z0-9_]*", name):
+            raise table.refuse(name, "is no role and no target", f"one of {', '.join(_ROLES)}, or bundles/<name>")
+    table.close()
+    return found
 
 
 def _tls(table: Table, base: Path) -> tuple[Path, Path] | None:

@@ -11,11 +11,12 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["BUCKETS", "STEP", "Metrics"]
+__all__ = ["BUCKETS", "STEP", "Family", "Metrics"]
 
 STEP = 20
 _SECONDS = 60.0
@@ -24,6 +25,18 @@ BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 Series = Counter[tuple[str, ...]]
 Gauges = Callable[[], Mapping[str, float]]
+
+Told = tuple[str, dict[str, str], int | float]
+"""What the name ends in, labels, value."""
+
+
+class Family(NamedTuple):
+    """What is told under one name; `kind` as Prometheus calls it."""
+
+    name: str
+    kind: str
+    told: list[Told]
+
 
 _LABELS: Mapping[str, tuple[str, ...]] = {
     "entrenous_requests_total": ("route", "status"),
@@ -35,7 +48,7 @@ _LABELS: Mapping[str, tuple[str, ...]] = {
 
 
 class Metrics:
-    """What happened here since the start. Counted and read on the loop, so that no lock is needed.
+    """What happened here since the start. Counted on the loop alone, so that no lock is needed; whoever reads copies.
 
     Args:
         timer: seconds, rising. gauges: asked at every reading; name without prefix to value.
@@ -69,51 +82,59 @@ class Metrics:
         """Count a choice."""
         self._choices += 1
 
-    def text(self) -> str:
-        """Return all counters."""
+    def families(self) -> list[Family]:
+        """Return everything that is told."""
         if self._timer() - self._since >= _SECONDS:
             self._since, self._told = self._timer(), {name: _coarse(counts) for name, counts in self._done().items()}
-        lines = [line for name in _LABELS for line in _counter(name, _LABELS[name], self._told.get(name, Series()))]
+        found = [_counter(name, labels, self._told.get(name, Series())) for name, labels in _LABELS.items()]
         classes, faults = Series(), Series()
-        for (route, status), count in self._answers.items():
+        for (route, status), count in list(self._answers.items()):
             classes[(f"{status // 100}xx",)] += count
             if status >= 500:
                 faults[(route,)] += count
-        lines += _counter("entrenous_answers_total", ("class",), classes)
-        lines += _counter("entrenous_faults_total", ("route",), faults)
-        lines += self._histogram()
+        found.append(_counter("entrenous_answers_total", ("class",), classes))
+        found.append(_counter("entrenous_faults_total", ("route",), faults))
+        found.append(self._histogram())
         for name, value in sorted({**_process(), **self.gauges()}.items()):
-            lines += [f"# TYPE entrenous_{name} gauge", f"entrenous_{name} {int(value)}"]
+            found.append(Family(f"entrenous_{name}", "gauge", [("", {}, int(value))]))
+        return found
+
+    def text(self) -> str:
+        """Return everything that is told, in Prometheus' text format."""
+        lines = []
+        for name, kind, told in self.families():
+            lines.append(f"# TYPE {name} {kind}")
+            for suffix, labels, value in told:
+                said = ",".join(f'{label}="{text}"' for label, text in labels.items())
+                number = value if isinstance(value, int) else f"{value:.6f}"
+                lines.append(f"{name}{suffix}{{{said}}} {number}" if said else f"{name}{suffix} {number}")
         return "\n".join(lines) + "\n"
 
     def _done(self) -> dict[str, Series]:
         """Return what people did, as it stands."""
-        routes = Series({(route, str(status)): count for (route, status), count in self._answers.items()})
-        decisions = Series({(reason,): count for reason, count in self._decisions.items()})
+        routes = Series({(route, str(status)): count for (route, status), count in list(self._answers.items())})
+        decisions = Series({(reason,): count for reason, count in list(self._decisions.items())})
         return dict(zip(_LABELS, (routes, decisions, self._events, Series({(): self._choices})), strict=True))
 
-    def _histogram(self) -> Iterator[str]:
-        name, total = "entrenous_answer_seconds", 0
-        yield f"# TYPE {name} histogram"
-        for end, count in zip((*map(str, BUCKETS), "+Inf"), self._took, strict=True):
+    def _histogram(self) -> Family:
+        told: list[Told] = []
+        total = 0
+        for end, count in zip((*map(str, BUCKETS), "+Inf"), list(self._took), strict=True):
             total += count
-            yield f'{name}_bucket{{le="{end}"}} {total}'
-        yield f"{name}_sum {self._seconds:.6f}"
-        yield f"{name}_count {total}"
+            told.append(("_bucket", {"le": end}, total))
+        told += [("_sum", {}, float(self._seconds)), ("_count", {}, total)]
+        return Family("entrenous_answer_seconds", "histogram", told)
 
 
 def _coarse(counts: Series) -> Series:
-    return Series({key: count // STEP * STEP for key, count in counts.items() if count >= STEP})
+    return Series({key: count // STEP * STEP for key, count in list(counts.items()) if count >= STEP})
 
 
-def _counter(name: str, labels: tuple[str, ...], counts: Series) -> Iterator[str]:
-    yield f"# TYPE {name} counter"
+def _counter(name: str, labels: tuple[str, ...], counts: Series) -> Family:
     if not labels:
-        yield f"{name} {counts[()]}"
-        return
-    for key, count in sorted(counts.items()):
-        said = ",".join(f'{label}="{value}"' for label, value in zip(labels, key, strict=True))
-        yield f"{name}{{{said}}} {count}"
+        return Family(name, "counter", [("", {}, counts[()])])
+    told = [("", dict(zip(labels, key, strict=True)), count) for key, count in sorted(counts.items())]
+    return Family(name, "counter", [*told])
 
 
 def _process() -> dict[str, float]:

@@ -29,6 +29,7 @@ from entrenous_edge.app import Worker
 from entrenous_edge.config import Address, EdgeConfig
 from entrenous_edge.identity import Door
 from entrenous_edge.metrics import Metrics
+from entrenous_edge.otlp import tell
 from entrenous_edge.protocol import Connection, close_slow
 from entrenous_edge.public import MOST_CALLS, public_app
 
@@ -79,7 +80,10 @@ def _serve_one(config: EdgeConfig, public: socket.socket, admin: socket.socket, 
         gc.collect()
         gc.freeze()  # what serves from here on lives as long as the process: no collection has to walk it
         say(f"serving on {_spoken(public, config)}, admin on {_spoken(admin)}")
-        uvloop.run(_run(worker, config, [(public_app(worker, config.theme), public), (operated, admin)]))
+        with ExitStack() as telling:
+            if config.otlp:
+                telling.callback(tell(worker.metrics, config.otlp, _spoken(admin)))
+            uvloop.run(_run(worker, config, [(public_app(worker, config.theme), public), (operated, admin)]))
 
 
 def _serve_several(

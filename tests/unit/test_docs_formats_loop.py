@@ -232,7 +232,9 @@ def test_every_key_of_the_workers_configuration_is_described(edge: Path, asked: 
     # A document holds no address, so that the example has none to send reports or messages to, and no other file.
     assert keys_of(asked) - {call.key for call in asked if call.present} == {
         "collector",
+        "floors",
         "mappings",
+        "otlp",
         "theme",
         "tls",
         "webhooks",
@@ -266,7 +268,7 @@ def test_every_key_of_the_configuration_reaches_the_worker():
     parsed = {one.name for one in fields(EdgeConfig)}
     renamed = {"admin_token_file": "admin_token", "token_key_file": "token_key", "clock": "clock_by_admin"}
     shown = {renamed.get(key, key) for key in tomllib.loads(block("toml edge"))} - {"format"}
-    assert shown == parsed - {"collector", "mappings", "theme", "tls", "webhooks"}
+    assert shown == parsed - {"collector", "floors", "mappings", "otlp", "theme", "tls", "webhooks"}
 
 
 def test_every_key_of_the_collectors_configuration_is_described(tmp_path: Path, asked: list[Asked]):
