@@ -109,9 +109,9 @@ class Connection(HttpToolsProtocol):
         """Take what arrived."""
         if self._ended:
             return
-        self._whole = None if self._arriving else data
         known = self._known.get(len(data))
         if known is None or not data.startswith(known.head) or self._arriving or not self._free():
+            self._whole = None if self._arriving else data
             super().data_received(data)
             self._whole = None
         else:

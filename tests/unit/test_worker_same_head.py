@@ -198,6 +198,9 @@ def test_whatever_came_first_is_not_misread_when_it_comes_again(first: bytes):
     tail = post(body=b"tail")
     both([first, first, tail, first, tail])
     both([first, first, tail], wait=False)
+    both([tail, first, tail, tail])
+    both([tail, first[:1], tail, tail])
+    both([tail, first[:-1], tail, tail])
     both([first + first, tail + first, first, tail])
     ends = first.find(b"\r\n\r\n") + 4
     both([first, first[:ends] + b"z" * (len(first) - ends), tail])
