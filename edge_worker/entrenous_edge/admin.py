@@ -84,10 +84,6 @@ def admin_app(
     async def webhook_keys(_: Request) -> Response:
         return answer({"webhook_keys": worker.client.webhook_keys})
 
-    def flush() -> Outcome:
-        worker.client.flush()
-        return Outcome(True)
-
     def sweep() -> Outcome:
         try:
             return Outcome(True, data={"rows": worker.client.sweep()})
@@ -106,7 +102,7 @@ def admin_app(
         ("/send", does(client.send), "POST"),
         ("/raise-messages", does(client.raise_messages), "POST"),
         ("/send-messages", does(client.send_messages), "POST"),
-        ("/flush", does(flush), "POST"),
+        ("/flush", does(client.flush), "POST"),
         ("/sweep", does(sweep), "POST"),
         ("/v1/import", Importing(client, mappings or {}).take, "POST"),
     ]

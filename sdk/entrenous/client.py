@@ -368,10 +368,20 @@ class Client:
         """
         return published(self._serving.state, name)
 
-    def flush(self) -> None:
+    def flush(self) -> Outcome:
         """Bring waiting receipts and cap counts to the store now, and switch to what another process has taken from
-        the publisher; what fails is logged, without names."""
-        self._tick()
+        the publisher; what fails is logged, without names.
+
+        Returns:
+            Cause `unavailable`: the store can't take them now, and they wait on. `fault`: some never will be taken, and
+            are dropped.
+        """
+        flushed = self._flush_once()
+        try:
+            self._serving.look()
+        except Exception as error:
+            _LOG.error("an update could not be taken on: %s", type(error).__name__)
+        return flushed
 
     def sweep(self) -> int:
         """Delete what has expired and finish erasures that are pending, and once a day wrap every data key anew, so
@@ -416,11 +426,7 @@ class Client:
         self.close()
 
     def _tick(self) -> bool:
-        self._flush_once()
-        try:
-            self._serving.look()
-        except Exception as error:
-            _LOG.error("an update could not be taken on: %s", type(error).__name__)
+        self.flush()
         return True
 
     def _poll(self) -> bool:
@@ -459,15 +465,18 @@ class Client:
             return False
         return True
 
-    def _flush_once(self) -> None:
+    def _flush_once(self) -> Outcome:
         try:
-            self._engine.flush()
+            return _FLUSHED if self._engine.flush() else _WAITING
         except Exception as error:
             _LOG.error("receipts could not be written: %s", type(error).__name__)
+            return Outcome(False, "fault", "receipts: could not be written — the log names the kind of error")
 
 
 _MINOR = Outcome(False, "minor", "visitor: is a minor — nothing is scored or stored")
 _ONE_PERSON = Outcome(False, "one_person", "client: holds no crowd — set Config.crowd on a store of many people")
+_FLUSHED = Outcome(True)
+_WAITING = Outcome(False, "unavailable", "store: can't be written now — what waits is brought at the next flush")
 _ORPHANED = Outcome(False, "unavailable", "client: was opened before this process was forked — open one in each")
 
 

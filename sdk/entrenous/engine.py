@@ -389,11 +389,14 @@ class Engine:
                 drawer.cold = cold.pack()
         return hot.columns if changed else b""
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         """Bring waiting receipts and cap counts to the store, and forget open records that lie idle.
 
         What the store can't take now waits for the next time; what never will be is dropped, and its fault raised when
         all others are done.
+
+        Returns:
+            Whether the store took all.
         """
         now = self.clock()
         with self.lock:
@@ -407,11 +410,11 @@ class Engine:
             for key, seen in self._open.items():
                 self._shards.setdefault(seen.shard, set()).add(key)
         self.custody.refresh()
-        self.bring(now)
+        return self.bring(now)
 
-    def bring(self, now: int, handle: bytes | None = None) -> None:
-        """Bring what waits, of one visitor or of all, to the store (`entrenous.settling`)."""
-        bring(self, now, handle)
+    def bring(self, now: int, handle: bytes | None = None) -> bool:
+        """Bring what waits, of one visitor or of all, to the store; say whether it took all (`entrenous.settling`)."""
+        return bring(self, now, handle)
 
     def expires(self, active: Active, standing: Standing, purpose: str, now: int) -> int:
         """Return until when a record of this purpose that is written now may be kept."""

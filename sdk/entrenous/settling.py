@@ -33,9 +33,10 @@ class _Apart(Exception):
     """One of several stands in the way of the others."""
 
 
-def bring(engine: Engine, now: int, handle: bytes | None = None) -> None:
-    """Bring what waits, of one visitor or of all, to the store. The first that it can't take now ends the round: each
-    try may wait a second, and the others would find it no better. That goes last the next time."""
+def bring(engine: Engine, now: int, handle: bytes | None = None) -> bool:
+    """Bring what waits, of one visitor or of all, to the store; say whether it took all. The first that it can't take
+    now ends the round: each try may wait a second, and the others would find it no better. That goes last the next
+    time."""
     with engine.lock:
         leaving = engine.waiting.leave(handle)
     faults: list[Exception] = []
@@ -64,6 +65,7 @@ def bring(engine: Engine, now: int, handle: bytes | None = None) -> None:
             _arrived(engine, key, written=False)
     if faults:
         raise faults[0]
+    return not leaving
 
 
 def _arrived(engine: Engine, key: Key, *, written: bool) -> None:
