@@ -26,7 +26,7 @@ from entrenous.events import Event
 from entrenous.health import Health
 from entrenous.loop.contributions import HOLDOUT
 from entrenous.loop.enrolment import Enrolment
-from entrenous.opened import Open, Unwatched, Watch
+from entrenous.opened import Open, Opened, Unwatched, Watch
 from entrenous.profile import Cold, Hot, Kept, caps_within, keep_offer
 from entrenous.receipts import Waiting
 from entrenous.settling import bring
@@ -45,7 +45,6 @@ _MOST_OPEN = 10_000
 _IDLE_SECONDS = 1
 _LINKED_SECONDS = 1
 """How long a visitor who signed in is taken to hold on that device what was read: its grants raise another shard."""
-_HANDLE_BYTES = 32
 _BRIEF_SECONDS = 0.005
 _WRITERS = 64
 """How many threads may write at once, one to a visitor: two would only replay each other's work. Between processes the
@@ -70,9 +69,7 @@ class Engine:
         self.health: Health | None = None
         self._words = custody.counters.words
         self._glanced: int | None = None
-        self._open: dict[bytes, Open] = {}
-        self._linked: dict[bytes, set[bytes]] = {}
-        self._shards: dict[int, set[bytes]] = {}
+        self._open = Opened(_MOST_OPEN)
         self.enrolment = Enrolment(custody, _MOST_OPEN)
         self.waiting = Waiting(_MOST_OPEN)
         self.lock = threading.Lock()
@@ -233,33 +230,22 @@ class Engine:
                             keep_offer(seen.kept, name, *promised)
                 keys = [(handle, seen.generation, purpose) for purpose in seen.active.purposes]
                 seen.unsure = any(self.waiting.on_its_way(key) for key in keys)
-                for before in self.opened(handle):
+                for before in self._open.of(handle):
                     if seen.continues(before):
                         before.counted.update(seen.counted)
                         before.kept.update(seen.kept)
                         seen.counted, seen.kept = before.counted, before.kept
-                if len(self._open) >= _MOST_OPEN:
-                    self._open.clear()
-                    self._linked.clear()
-                    self._shards.clear()
-                opened_as = handle if device is None else handle + device
-                if device is not None:
-                    self._linked.setdefault(handle, set()).add(opened_as)
-                self._open[opened_as] = seen
-                self._shards.setdefault(seen.shard, set()).add(opened_as)
+                self._open.keep(handle, device, seen)
             return seen
 
     def opened(self, handle: bytes) -> list[Open]:
         """Return the open records of one visitor: their own, and one for each device they signed in on."""
-        keys = (handle, *self._linked.get(handle, ()))
-        return [self._open[key] for key in keys if key in self._open]
+        return self._open.of(handle)
 
     def sharing(self, handles: Iterable[bytes]) -> list[Open]:
         """Return the open records whose shard is raised when these visitors are written: theirs, and those of visitors
         who share it. Called under the lock."""
-        shards = {self.custody.counters.shard_of(handle) for handle in handles}
-        keys = [key for shard in shards for key in self._shards.get(shard, ())]
-        return [self._open[key] for key in keys if key in self._open]
+        return self._open.sharing({self.custody.counters.shard_of(handle) for handle in handles})
 
     def _read(self, handle: bytes, now: int, device: bytes | None) -> Open:
         """Read the visitor: gate, drawers, vector. Nothing is read for a purpose that is not granted."""
@@ -400,15 +386,7 @@ class Engine:
         """
         now = self.clock()
         with self.lock:
-            idle = [key for key, seen in self._open.items() if abs(now - seen.used) > _IDLE_SECONDS]
-            for key in idle:
-                del self._open[key]
-                if key[_HANDLE_BYTES:]:
-                    self._linked.get(key[:_HANDLE_BYTES], set()).discard(key)
-            self._linked = {handle: keys for handle, keys in self._linked.items() if keys}
-            self._shards = {}
-            for key, seen in self._open.items():
-                self._shards.setdefault(seen.shard, set()).add(key)
+            self._open.drop_idle(now, _IDLE_SECONDS)
         self.custody.refresh()
         return self.bring(now)
 
@@ -478,15 +456,13 @@ class Engine:
     def _forget(self, handle: bytes) -> None:
         with self.lock:
             self.waiting.forget(handle)
-            for key in (handle, *self._linked.pop(handle, ())):
-                self._open.pop(key, None)
+            self._open.forget(handle)
         self.enrolment.forget(handle)
 
     def orphan(self) -> None:
         """Answer nothing from here on: in a forked child, files and what waits are the parent's, and a lock that
         another thread held at the fork is never released."""
-        self.lock, self._open, self.waiting = threading.Lock(), {}, Waiting(_MOST_OPEN)
-        self._linked, self._shards = {}, {}
+        self.lock, self._open, self.waiting = threading.Lock(), Opened(_MOST_OPEN), Waiting(_MOST_OPEN)
         self.clock = _orphaned
 
 

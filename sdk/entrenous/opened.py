@@ -1,8 +1,8 @@
-"""A visitor as decisions see them, and who watches the pair that they are decided under."""
+"""Visitors as decisions see them, and who watches the pair that they are decided under."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,9 @@ from entrenous.decisions.routes import Route, Trial
 from entrenous.profile import Kept
 from entrenous_consent.drawers import Standing
 
-__all__ = ["Open", "Unwatched", "Watch"]
+__all__ = ["Open", "Opened", "Unwatched", "Watch"]
+
+_HANDLE_BYTES = 32
 
 
 class Watch(Protocol):
@@ -96,3 +98,61 @@ class Open:
             now is None or (was := before.routes.get(name)) is None or was.purpose == now.purpose
             for name, now in self.routes.items()
         )
+
+
+class Opened(dict[bytes, Open]):
+    """The open records of a process, by handle; of who signed in on a device, by handle and device. Whoever changes
+    them holds a lock.
+
+    Args:
+        most: how many; one more drops them all.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self._devices: dict[bytes, set[bytes]] = {}
+        self._shards: dict[int, set[bytes]] = {}
+
+    def keep(self, handle: bytes, device: bytes | None, seen: Open) -> None:
+        """Keep a record."""
+        if len(self) >= self._most:
+            self.clear()
+        key = handle if device is None else handle + device
+        self[key] = seen
+        self._list(key, seen)
+
+    def _list(self, key: bytes, seen: Open) -> None:
+        if key[_HANDLE_BYTES:]:
+            self._devices.setdefault(key[:_HANDLE_BYTES], set()).add(key)
+        self._shards.setdefault(seen.shard, set()).add(key)
+
+    def of(self, handle: bytes) -> list[Open]:
+        """Return the records of one visitor: their own, and one for each device they signed in on."""
+        return self._those((handle, *self._devices.get(handle, ())))
+
+    def sharing(self, shards: Iterable[int]) -> list[Open]:
+        """Return the records of the visitors of some shards."""
+        return self._those(key for shard in shards for key in self._shards.get(shard, ()))
+
+    def _those(self, keys: Iterable[bytes]) -> list[Open]:
+        return [self[key] for key in keys if key in self]
+
+    def drop_idle(self, now: int, seconds: int) -> None:
+        """Drop records that were not used for so long."""
+        for key in [key for key, seen in self.items() if abs(now - seen.used) > seconds]:
+            del self[key]
+        self._devices, self._shards = {}, {}
+        for key, seen in self.items():
+            self._list(key, seen)
+
+    def forget(self, handle: bytes) -> None:
+        """Drop the records of one visitor."""
+        for key in (handle, *self._devices.pop(handle, ())):
+            self.pop(key, None)
+
+    def clear(self) -> None:
+        """Drop all."""
+        super().clear()
+        self._devices.clear()
+        self._shards.clear()
