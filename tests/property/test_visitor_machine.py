@@ -53,6 +53,8 @@ contexts = st.fixed_dictionaries(
         "loyalty": st.sampled_from(["new", "old", "unlisted"]),
     },
 )
+LAST = NOON + 3640 * DAY
+"""Ten years, in which bundle and signatures hold."""
 steps = st.one_of(
     st.sampled_from([1, 2, HOUR - 1, HOUR, 12 * HOUR - 1, 12 * HOUR]),
     st.integers(0, 3 * DAY),
@@ -116,9 +118,7 @@ def shop_in(home: Path) -> Shop:
     features = list(read.manifest.features)
     features[5] = told(features[5], field="size")
     features[8] = told(features[8], field="loyalty", values=["new", "old"])
-    manifest = replace(
-        read.manifest, features=tuple(features), decisions={"promotion": rule}, expires=NOON + 3650 * DAY
-    )
+    manifest = replace(read.manifest, features=tuple(features), decisions={"promotion": rule}, expires=LAST)
     shop.bundle.write_bytes(encode_bundle(replace(manifest, proofs={}), read.models))
     return shop
 
@@ -342,7 +342,8 @@ class Visitors(RuleBasedStateMachine):
 
     @rule(seconds=steps)
     def wait(self, seconds: int) -> None:
-        self.shop.clock.now += seconds
+        if self.shop.clock.now + seconds < LAST:
+            self.shop.clock.now += seconds
 
     @rule(client=clients)
     def sweep(self, client: int) -> None:
