@@ -29,7 +29,8 @@ HEADER_LINES = 100
 
 _PER_HEADER = 4
 _LINGER_SECONDS = 1.0
-_MOST_KNOWN = 8
+_MOST_KNOWN, _MOST_KNOWN_BYTES = 8, 2048
+"""How many heads a connection remembers, and of what size."""
 _HEAD_ENDS = b"\r\n\r\n"
 _ELSEWHERE = {b"expect", b"origin", b"transfer-encoding", b"upgrade"}
 """Headers of calls that go uvicorn's way."""
@@ -94,6 +95,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or has more headers than are taken."""
+        _write_ready()  # what came before it in this turn is answered before it
         if self._bytes <= HEADER_BYTES and len(self.headers or ()) <= HEADER_LINES:
             super().send_400_response(msg)
             return
@@ -168,7 +170,7 @@ class Connection(HttpToolsProtocol):
     def _remember(self, whole: bytes, answer: Answer, call: Call, size: int) -> None:
         """Remember the head of a call that arrived by itself and in one piece."""
         ends = whole.find(_HEAD_ENDS) + len(_HEAD_ENDS)
-        if ends + size == len(whole):
+        if ends + size == len(whole) and ends <= _MOST_KNOWN_BYTES:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[len(whole)] = _Known(whole[:ends], answer, call.again(b""))
@@ -193,7 +195,7 @@ class Connection(HttpToolsProtocol):
         self._write(given)
 
     def _write(self, given: Reply) -> None:
-        if self.transport.is_closing():
+        if self._ended or self.transport.is_closing():
             return
         self.server_state.total_requests += 1
         last = self._closing or not self.parser.should_keep_alive()
@@ -201,9 +203,17 @@ class Connection(HttpToolsProtocol):
         if not _READY:
             self.loop.call_soon(_write_ready)
         _READY.append((self.transport, _written(given, last=last), last))
+        if self.flow.write_paused:  # who does not read answers is read no more; `close_slow` ends it if that lasts
+            self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on: what was answered is read."""
+        super().resume_writing()
+        self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """End when the call under way, or on its way, is answered."""
+        _write_ready()
         if self._busy or (self._arriving and self._answer is not None):
             self._closing = True
         else:
@@ -223,12 +233,14 @@ make it."""
 
 
 def _write_ready() -> None:
-    for transport, data, last in _READY:
-        if not transport.is_closing():
-            transport.write(data)
-            if last:
-                transport.close()
+    answers = _READY.copy()
     _READY.clear()
+    for transport, data, last in answers:
+        with suppress(Exception):  # one that can't be written to is its own affair
+            if not transport.is_closing():
+                transport.write(data)
+                if last:
+                    transport.close()
 
 
 class _TooLarge(Exception):

@@ -348,7 +348,7 @@ class Engine:
                     mine, shared = self.opened(handle), self.sharing((handle,))
                 if self.custody.save(handle, standing, changed, now, pending=pending) == "done":
                     for seen in mine:
-                        seen.take(active, folded)
+                        seen.take(active, folded, now)
                     for seen in shared:
                         seen.version += 1  # our own write; if it was not the only one, the shard says so
                     return causes

@@ -78,10 +78,11 @@ class Open:
             and self.since <= now < self.until
         )
 
-    def take(self, active: Active, folded: Mapping[str, bytes]) -> None:
-        """Take in the columns of some purposes, as they were just written under `active`; empty ones are left alone."""
-        if self.active is not active:
-            self.until = self.since  # of another schema: opened anew
+    def take(self, active: Active, folded: Mapping[str, bytes], now: int) -> None:
+        """Take in the columns of some purposes as they were just written, under `active` and folded at `now`; what is
+        empty is left alone."""
+        if self.active is not active or not self.since <= now < self.until:
+            self.until = self.since  # of another schema, or another bucket: opened anew
             return
         head = memoryview(bytearray(self.head)).cast("f")
         for purpose, columns in folded.items():

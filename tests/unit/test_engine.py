@@ -16,6 +16,7 @@ from tests.shop import NOON
 from entrenous import settling
 from entrenous.bundle import encode_bundle, read_bundle
 from entrenous.decisions.form import Experiment, Pattern
+from entrenous.events import parse_event
 from entrenous.features import Feature, parse_feature
 from entrenous_consent.errors import Malformed, Unavailable
 from entrenous_consent.parsing import Table
@@ -452,6 +453,18 @@ def test_a_record_that_was_opened_under_another_pair_meanwhile_is_opened_anew(cl
     given(agreed, 1)
     assert [opened(client, agreed)] != meanwhile
     assert opened(client, agreed).head[0] == 1
+
+
+def test_an_event_of_the_last_bucket_is_not_folded_into_a_record_of_this_one(shop, client, agreed):
+    shop.clock.now = MIDNIGHT - 1
+    assert agreed.observe("purchase", value=500, currency="EUR").accepted
+    before, engine = shop.clock.now, client._engine
+    event = parse_event("purchase", {"value": 500, "currency": "EUR"}, time=before, now=before)
+    shop.clock.now += 1
+    given(agreed, 1)
+    engine.observe(agreed._handle, [event], before)  # its thread read the clock, and then waited for its turn
+    used = head_of(engine.open(agreed._handle, shop.clock.now, None))
+    assert used == head_of(engine._read(agreed._handle, shop.clock.now, None))
 
 
 def test_an_event_in_a_new_epoch_moves_a_visitor_who_was_only_looked_at_in_it(shop, client, agreed):

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ import pytest
 import uvicorn
 
 from entrenous import Client
+from entrenous_edge import protocol
 from entrenous_edge.app import Worker
 from entrenous_edge.calls import Call, Reply, reply
 from entrenous_edge.identity import Door
@@ -23,6 +26,7 @@ from entrenous_edge.public import Public
 
 KEY = "pk_test_0123456789abcdef"
 SLOW = 0.4
+MOST_UNREAD = 64 << 20
 
 
 class App:
@@ -123,6 +127,40 @@ def test_what_is_pipelined_behind_one_that_waits_is_never_half_read():
         assert got.startswith(b"HTTP/1.1 200 ")
         assert b"connection: close" in got
         writer.close()
+
+    served(body)
+
+
+def test_one_that_is_refused_behind_an_answer_of_the_same_turn_holds_up_nobody_else():
+    """Its stream is ended before the answers of that turn are written: what can't be written is its own affair."""
+
+    async def body(_: App, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post("/now") + b"POST /now HTTP/1.1\r\nx: " + b"a" * 40_000 + b"\r\n\r\n")
+        got = await rest(reader)
+        assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"200", b"431"]
+        writer.close()
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(post("/now"))
+            assert (await asyncio.wait_for(reader.readuntil(b"}"), 5)).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+
+    served(body)
+
+
+def test_who_does_not_read_their_answers_is_read_no_more_and_then_closed():
+    async def body(_: App, port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        sent, call = 0, post("/now") * 100
+        with suppress(ConnectionError, TimeoutError):
+            while sent < MOST_UNREAD:
+                writer.write(call)
+                sent += len(call)
+                await asyncio.wait_for(writer.drain(), 2 * SLOW)
+        assert sent < MOST_UNREAD, "the worker goes on reading"
+        assert protocol._READY == []
+        writer.transport.abort()
 
     served(body)
 

@@ -244,6 +244,77 @@ def test_only_so_many_heads_are_remembered():
     assert both(parts + parts)[1] > len(parts)
 
 
+def test_a_large_head_is_read_each_time():
+    parts = [post("/now", b"{}", f"X: {'x' * size}") for size in (protocol._MOST_KNOWN_BYTES - 200, 3000)]
+    assert both([parts[0]] * 4)[1] == 1
+    assert both([parts[1]] * 4)[1] == 4
+
+
+def test_one_that_can_not_be_written_to_costs_no_other_its_answer():
+    class Broken(Wire):
+        def write(self, data: Any) -> None:
+            raise RuntimeError("ended")
+
+    async def run() -> list[bytes]:
+        config = uvicorn.Config(App(), lifespan="off", log_config=None)
+        config.load()
+        wires = [Broken(), Wire()]
+        for wire in wires:
+            connection = Connection(config, ServerState(), {})
+            connection.connection_made(wire)
+            connection.data_received(post())
+        for _ in range(4):
+            await asyncio.sleep(0)
+        return [wire.sent for wire in wires]
+
+    broken, other = asyncio.run(run())
+    assert broken == b""
+    assert other.startswith(b"HTTP/1.1 200 ")
+    assert protocol._READY == []
+
+
+def test_who_reads_their_answers_again_is_read_again():
+    class Reading(Wire):
+        reads = True
+
+        def pause_reading(self) -> None:
+            self.reads = False
+
+        def resume_reading(self) -> None:
+            self.reads = True
+
+    async def run() -> list[bool]:
+        config = uvicorn.Config(App(), lifespan="off", log_config=None)
+        config.load()
+        connection, wire = Connection(config, ServerState(), {}), Reading()
+        connection.connection_made(wire)
+        seen = []
+        for paused in (False, True, False):
+            if paused:
+                connection.pause_writing()
+            connection.data_received(post())
+            seen.append(wire.reads)
+            if paused:
+                connection.resume_writing()
+        return seen
+
+    assert asyncio.run(run()) == [True, False, True]
+
+
+def test_what_was_answered_in_the_turn_of_a_shutdown_is_written():
+    async def run() -> bytes:
+        config = uvicorn.Config(App(), lifespan="off", log_config=None)
+        config.load()
+        connection, wire = Connection(config, ServerState(), {}), Wire()
+        connection.connection_made(wire)
+        connection.data_received(post())
+        connection.shutdown()
+        assert wire.closed
+        return wire.sent
+
+    assert asyncio.run(run()).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_connection_that_ends_answers_what_it_knows_no_more():
     async def run() -> bytes:
         config = uvicorn.Config(App(), lifespan="off", log_config=None)
