@@ -57,13 +57,11 @@ class Worker:
         a bot, nobody, or who objects by their browser."""
         if identifier is None:
             return _MINOR
-        said = said_of(asked)
-        if said.bot:
+        if said_of(asked).bot:
             return _BOT
-        if not identifier:
+        if not identifier or self.objects(asked, identifier):
             return _NOBODY
-        visitor = self.client.visitor(identifier)
-        return _NOBODY if said.gpc and not visitor.chose_over_gpc() else visitor
+        return self.client.visitor(identifier)
 
     def decide(self, visitor: Visitor | Decision, name: str, context: Mapping[str, Any]) -> Decision:
         """Return one decision for whom `seen` found, counted."""

@@ -28,6 +28,8 @@ _MOST_THEME_BYTES = 64 << 10
 _MOST_VERSION = (1 << 53) - 1
 _ROLES = ("root", "timestamp", "snapshot", "targets", "models", "privacy")
 _LOOPBACK = ("127.0.0.1", "::1")
+_COLLECTOR = re.compile(r"(https://[^/@\s?#]+|http://(127\.0\.0\.1|\[::1\])(:\d+)?)(/[^\s?#]*)?")
+"""Where metrics may go: plainly no further than this host, as reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,9 @@ def _parse(top: Table, base: Path) -> EdgeConfig:
         raise top.refuse("admin_token_file", "holds fewer than 16 characters", "write a longer token")
     if config.token_key is not None and len(config.token_key) < 32:
         raise top.refuse("token_key_file", "holds fewer than 32 bytes", "write 32 random bytes")
-    if config.otlp and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", config.otlp):
-        raise top.refuse("otlp", "is no address of a collector", "write it as http://127.0.0.1:4318")
+    if config.otlp and not _COLLECTOR.fullmatch(config.otlp):
+        remedy = "write it as http://127.0.0.1:4318 on this host, as https://… elsewhere"
+        raise top.refuse("otlp", "is no address of a collector behind HTTPS, or on this host", remedy)
     for origin in config.allow_origins:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             raise top.refuse(

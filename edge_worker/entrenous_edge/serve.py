@@ -79,10 +79,10 @@ def _serve_one(config: EdgeConfig, public: socket.socket, admin: socket.socket, 
         operated = admin_app(worker, config.admin_token, clock, config.mappings)
         gc.collect()
         gc.freeze()  # what serves from here on lives as long as the process: no collection has to walk it
-        say(f"serving on {_spoken(public, config)}, admin on {_spoken(admin)}")
         with ExitStack() as telling:
             if config.otlp:
                 telling.callback(tell(worker.metrics, config.otlp, _spoken(admin)))
+            say(f"serving on {_spoken(public, config)}, admin on {_spoken(admin)}")
             uvloop.run(_run(worker, config, [(public_app(worker, config.theme), public), (operated, admin)]))
 
 

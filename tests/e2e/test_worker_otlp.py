@@ -15,6 +15,7 @@ from entrenous_consent.errors import Malformed, Missing
 from entrenous_edge.config import read_config
 from entrenous_edge.metrics import STEP, Metrics
 from entrenous_edge.otlp import tell
+from entrenous_edge.serve import serve
 from tests.shop import Clock, Shop
 from tests.worker import configure, running
 
@@ -133,7 +134,32 @@ def test_a_worker_that_is_told_of_a_collector_sends_to_it_before_it_ends(tmp_pat
     assert not any(b"customer-42" in body for _, body in sent)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:4318", "ftp://127.0.0.1", "http://127.0.0.1:4318?key=1", "http://"])
+@pytest.mark.parametrize("address", ["https://otel.example", "https://otel.example:4318/in", "http://[::1]:4318"])
+def test_metrics_may_go_to_this_host_or_behind_https(tmp_path, address):
+    assert read_config(configure(Shop(tmp_path, Clock()), otlp=address)).otlp == address
+
+
+def test_a_worker_that_lacks_opentelemetry_says_so_and_never_that_it_serves(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.metrics", None)
+    said: list[str] = []
+    with pytest.raises(Missing, match=r"entrenous\[otel\]"):
+        serve(read_config(configure(Shop(tmp_path, Clock()), otlp="http://127.0.0.1:9")), said.append)
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:4318",
+        "ftp://127.0.0.1",
+        "http://127.0.0.1:4318?key=1",
+        "http://",
+        "http://otel.example:4318",
+        "http://127.0.0.1.otel.example",
+        "http://127.0.0.1@otel.example",
+        "https://user:secret@otel.example",
+    ],
+)
 def test_what_is_no_address_of_a_collector_is_refused(tmp_path, address):
     with pytest.raises(Malformed, match=r"edge\.toml: otlp.*write it as http://"):
         read_config(configure(Shop(tmp_path, Clock()), otlp=address))

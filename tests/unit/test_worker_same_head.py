@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import sha256
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvicorn
@@ -22,8 +22,6 @@ from entrenous_edge import protocol
 from entrenous_edge.answers import Problem
 from entrenous_edge.calls import MOST_BYTES, Call, Reply, refusal, reply
 from entrenous_edge.protocol import Connection
-
-TIMES = 3
 
 
 class App:
@@ -105,14 +103,24 @@ class Forgetting(Parsing):
         super().data_received(data)
 
 
+_Connection = TypeVar("_Connection", bound=Connection)
+
+
+def connected(wire: Wire, kind: type[_Connection] = Connection) -> _Connection:  # type: ignore[assignment]
+    """Return a connection over a wire, on the running loop."""
+    config = uvicorn.Config(App(), lifespan="off", log_config=None, server_header=False, date_header=False)
+    config.load()
+    connection = kind(config, ServerState(), {})
+    connection.connection_made(wire)
+    return connection
+
+
 def sent(kind: type[Parsing], parts: Sequence[bytes], *, wait: bool = True) -> tuple[bytes, bool, int]:
     """Return what a connection wrote to these parts, whether it closed, and how many calls its parser saw."""
 
     async def run() -> tuple[bytes, bool, int]:
-        config = uvicorn.Config(App(), lifespan="off", log_config=None, server_header=False, date_header=False)
-        config.load()
-        connection, wire = kind(config, ServerState(), {}), Wire()
-        connection.connection_made(wire)
+        wire = Wire()
+        connection = connected(wire, kind)
         for part in parts:
             if not wire.closed:
                 connection.data_received(part)
@@ -147,7 +155,7 @@ def test_the_same_head_is_parsed_once():
         assert sha256(b"%d" % number).hexdigest().encode() in answered
 
 
-def test_the_cost_of_a_call_that_waits_and_of_asgi_in_between_changes_nothing():
+def test_a_call_that_waits_and_one_by_asgi_in_between_change_nothing():
     parts = [post("/later"), post("/later"), post("/other"), post("/later"), post("/later"), post()]
     answered, parsed = both(parts)
     assert answered.count(b"HTTP/1.1 200 ") == len(parts)
@@ -224,10 +232,7 @@ def test_a_known_head_ends_the_wait_for_the_next_call():
     """Or the connection would be closed under the call, as one that lies idle."""
 
     async def run() -> tuple[bool, bool]:
-        config = uvicorn.Config(App(), lifespan="off", log_config=None)
-        config.load()
-        connection = Connection(config, ServerState(), {})
-        connection.connection_made(Wire())
+        connection = connected(Wire())
         for part in (post(), post("/other")):
             connection.data_received(part)
             for _ in range(8):
@@ -256,13 +261,9 @@ def test_one_that_can_not_be_written_to_costs_no_other_its_answer():
             raise RuntimeError("ended")
 
     async def run() -> list[bytes]:
-        config = uvicorn.Config(App(), lifespan="off", log_config=None)
-        config.load()
         wires = [Broken(), Wire()]
         for wire in wires:
-            connection = Connection(config, ServerState(), {})
-            connection.connection_made(wire)
-            connection.data_received(post())
+            connected(wire).data_received(post())
         for _ in range(4):
             await asyncio.sleep(0)
         return [wire.sent for wire in wires]
@@ -284,10 +285,8 @@ def test_who_reads_their_answers_again_is_read_again():
             self.reads = True
 
     async def run() -> list[bool]:
-        config = uvicorn.Config(App(), lifespan="off", log_config=None)
-        config.load()
-        connection, wire = Connection(config, ServerState(), {}), Reading()
-        connection.connection_made(wire)
+        wire = Reading()
+        connection = connected(wire)
         seen = []
         for paused in (False, True, False):
             if paused:
@@ -303,10 +302,8 @@ def test_who_reads_their_answers_again_is_read_again():
 
 def test_what_was_answered_in_the_turn_of_a_shutdown_is_written():
     async def run() -> bytes:
-        config = uvicorn.Config(App(), lifespan="off", log_config=None)
-        config.load()
-        connection, wire = Connection(config, ServerState(), {}), Wire()
-        connection.connection_made(wire)
+        wire = Wire()
+        connection = connected(wire)
         connection.data_received(post())
         connection.shutdown()
         assert wire.closed
@@ -317,10 +314,8 @@ def test_what_was_answered_in_the_turn_of_a_shutdown_is_written():
 
 def test_a_connection_that_ends_answers_what_it_knows_no_more():
     async def run() -> bytes:
-        config = uvicorn.Config(App(), lifespan="off", log_config=None)
-        config.load()
-        connection, wire = Connection(config, ServerState(), {}), Wire()
-        connection.connection_made(wire)
+        wire = Wire()
+        connection = connected(wire)
         connection.data_received(post("/later"))
         for _ in range(5):
             await asyncio.sleep(0)

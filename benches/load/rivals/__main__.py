@@ -202,9 +202,10 @@ def _page(lines: list[str]) -> str:
         versions.append(", ".join(f"{name} {known[name]}" for name in names))
     return f"""# A decision beside a bare score
 `make rivals` writes this page anew: {CONNECTIONS} connections kept alive on loopback, {ROUNDS} rounds of each in turn,
-medians. All serve {TREES} trees of the same learner, fitted on the same rows, by one process that answers. The others
-are sent a row that is ready to be scored, and answer with a number: no key, no consent, no profile, no receipt. The
-worker does all of a decision. Absolute figures are of the machine they were taken on; ratios are of one run.
+medians. All serve {TREES} trees of the same learner, fitted on the generated (simulated) shop, by one process that
+answers. The others are sent a row that is ready to be scored, and answer with a number: no key, no consent, no
+profile, no receipt. The worker does all of a decision. Absolute figures are of the machine they were taken on; ratios
+are of one run.
 
 | | its scores a second | the worker's decisions beside it | the worker's, of its |
 |---|---:|---:|---:|

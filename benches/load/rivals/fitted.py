@@ -1,4 +1,4 @@
-"""Fits the model that the worker's bundle was made of, where a rival will open it: pickles are of one version.
+"""Fits trees as the worker's bundle has them, where a rival will open them: pickles are of one version.
 
 python fitted.py DATA.npz PARAMETERS.json MODEL.joblib
 """
